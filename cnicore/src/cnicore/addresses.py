@@ -1,0 +1,45 @@
+"""IP addresses and prefixes as configurations and results write them."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_interface
+
+from cnicore.result import Address, Cidr
+
+
+def parse_address(text: object) -> Address:
+    """An IP address; an IPv4-mapped IPv6 address becomes the IPv4 one. Raises ValueError."""
+    if not isinstance(text, str):
+        raise ValueError(f"invalid IP address: {text}")  # noqa: TRY004  (pydantic reports ValueError)
+    try:
+        address = ip_address(text)
+    except ValueError:
+        raise ValueError(f"invalid IP address: {text}") from None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        return address.ipv4_mapped
+    return address
+
+
+def parse_cidr(text: object) -> Cidr:
+    """An address with its prefix length, host bits kept. Raises ValueError."""
+    if not isinstance(text, str) or not text.rpartition("/")[2].isdecimal() or "/" not in text:
+        raise ValueError(f"invalid CIDR address: {text}")
+    try:
+        return ip_interface(text)
+    except ValueError:
+        raise ValueError(f"invalid CIDR address: {text}") from None
+
+
+def host_cidr(address: Address) -> Cidr:
+    """The address as a prefix of its own, /32 or /128."""
+    return ip_interface(address)
+
+
+def any_cidr(version: int) -> Cidr:
+    """The destination of a default route."""
+    return IPv4Interface("0.0.0.0/0") if version == 4 else IPv6Interface("::/0")  # noqa: PLR2004
+
+
+def is_default(destination: Cidr) -> bool:
+    """Whether the prefix is that of a default route."""
+    return destination.network.prefixlen == 0

@@ -1,0 +1,140 @@
+"""The keys that every network configuration has, and how a configuration is parsed.
+
+Strict in: scalars are not coerced. Lenient where live configurations rely on it: keys match without
+regard to case, unknown keys are ignored, null means the default.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from cnicore.addresses import parse_address, parse_cidr
+from cnicore.documents import Document, fold_keys
+from cnicore.errors import InvalidNetworkConfig
+from cnicore.result import Address, Cidr, Dns, Route
+
+IpAddress = Annotated[
+    Address, PlainValidator(parse_address), WithJsonSchema({"type": "string", "format": "ip"})
+]
+"""A configuration's IP address; an IPv4-mapped one becomes IPv4."""
+
+IpCidr = Annotated[
+    Cidr, PlainValidator(parse_cidr), WithJsonSchema({"type": "string", "format": "cidr"})
+]
+"""A configuration's address with prefix length, host bits kept."""
+
+
+class ConfModel(BaseModel):
+    """An object in a configuration: keys are camelCase, found in any case, null is the default."""
+
+    model_config = ConfigDict(
+        strict=True, extra="ignore", frozen=True, validate_by_name=True, alias_generator=to_camel
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fold_keys(cls, document: Any) -> Any:
+        if not isinstance(document, dict):
+            return document
+        return fold_keys(document, (field.alias or "" for field in cls.model_fields.values()))
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+T = TypeVar("T")
+
+ListOf = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]
+"""A JSON list, held as a tuple so that a configuration cannot change."""
+
+
+class DnsConf(ConfModel):
+    """What the container's resolver should use."""
+
+    nameservers: ListOf[str] = Field(default=(), description="Addresses of name servers, best first.")
+    domain: str = Field(default="", description="The local domain, for short names.")
+    search: ListOf[str] = Field(default=(), description="Domains to search for short names.")
+    options: ListOf[str] = Field(default=(), description="Options for the resolver.")
+
+    @property
+    def is_set(self) -> bool:
+        """Whether the configuration says anything: an empty list counts, an empty object does not."""
+        return bool(self.domain or self.model_fields_set - {"domain"})
+
+    def to_dns(self) -> Dns:
+        return Dns(self.nameservers, self.domain, self.search, self.options)
+
+
+class RouteConf(ConfModel):
+    """A route that the container gets."""
+
+    dst: IpCidr = Field(description="Destination prefix.")
+    gw: IpAddress | None = Field(default=None, description="Next hop; unset: the address's gateway.")
+    mtu: int = Field(default=0, ge=0, description="Path MTU in bytes; 0 leaves it to the kernel.")
+    advmss: int = Field(default=0, ge=0, description="MSS to advertise, in bytes; 0: the kernel's.")
+    priority: int = Field(default=0, ge=0, description="Metric; lower is preferred.")
+    table: int | None = Field(default=None, ge=0, description="Routing table; unset: main.")
+    scope: int | None = Field(
+        default=None, ge=0, le=255, description="0 global, 253 link (no gateway), 254 host."
+    )
+
+    def to_route(self) -> Route:
+        return Route(
+            self.dst, self.gw, self.mtu, self.advmss, self.priority, self.table, self.scope
+        )
+
+
+class IpamConf(ConfModel):
+    """Which plugin manages the addresses; its other keys are that plugin's own."""
+
+    type: str = Field(default="", description="The IPAM plugin, a file in CNI_PATH.")
+
+
+class NetConf(ConfModel):
+    """What every network configuration may contain. A plugin's model is a subclass of this."""
+
+    cni_version: str = Field(default="", description="Version of the specification; empty: 0.1.0.")
+    name: str = Field(default="", description="The network's name, unique on the host.")
+    type: str = Field(default="", description="The plugin, a file in CNI_PATH.")
+    ipam: IpamConf = Field(default=IpamConf(), description="How addresses are managed.")
+    dns: DnsConf = Field(default=DnsConf(), description="What the container's resolver should use.")
+
+
+ConfT = TypeVar("ConfT", bound=ConfModel)
+
+
+def parse_config(model: type[ConfT], document: Document) -> ConfT:
+    """The document as the model.
+
+    Raises InvalidNetworkConfig: `msg` names the first wrong key with its path, `details` the others.
+    """
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        first, *others = [_describe(problem) for problem in error.errors(include_url=False)]
+        raise InvalidNetworkConfig(first, "; ".join(others)) from error
+
+
+def _describe(problem: Any) -> str:
+    """One wrong key as `ipam.ranges[0][1].subnet: ...`."""
+    path = ""
+    for part in problem["loc"]:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"].endswith("_type"):
+        message = f"{message}, not {problem['input']!r}"
+    message = message[0].lower() + message[1:] if message.startswith("Input ") else message
+    return f"{path.lstrip('.')}: {message}" if path else message

@@ -1,0 +1,37 @@
+"""Lease, release and check addresses through the plugin that `ipam.type` names."""
+
+from __future__ import annotations
+
+from cnicore.config import NetConf
+from cnicore.delegate import delegate_add, delegate_verb
+from cnicore.errors import InvalidNetworkConfig
+from cnicore.request import Request
+from cnicore.result import Result
+from cnicore.rollback import OnFailure
+
+
+def lease(request: Request, conf: NetConf, on_failure: OnFailure) -> Result:
+    """ADD by the IPAM plugin; taken back on failure.
+
+    Raises CniError, InvalidNetworkConfig if no address was leased.
+    """
+    leased = delegate_add(conf.ipam.type, request)
+    # only after success: a failed ADD leaves nothing by itself, and DEL would release what an
+    # earlier attachment of the same container and interface still holds
+    on_failure(release, request, conf)
+    if not leased.ips:
+        raise InvalidNetworkConfig(
+            f'IPAM plugin returned missing IP config: give "{conf.ipam.type}" an address or a range'
+        )
+    return leased
+
+
+def release(request: Request, conf: NetConf) -> None:
+    """DEL by the IPAM plugin; nothing if the configuration has none."""
+    forward(request.with_verb("DEL"), conf)
+
+
+def forward(request: Request, conf: NetConf) -> None:
+    """The request's own verb (CHECK, GC, STATUS) by the IPAM plugin, if there is one."""
+    if conf.ipam.type:
+        delegate_verb(conf.ipam.type, request)

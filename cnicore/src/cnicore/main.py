@@ -1,0 +1,133 @@
+"""argv[0] -> plugin -> verb -> one JSON document and an exit status.
+
+The only writer of stdout. Executed as `bridge` it is bridge, as `cni` the command line.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+from cnicore import registry, spec
+from cnicore.documents import encode
+from cnicore.errors import CniError
+from cnicore.registry import Plugin
+from cnicore.request import Request, read_request
+
+COMMAND_LINE = ("cni", "cni.py", "__main__.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes to stdout, and the exit status."""
+
+    text: str = ""
+    status: int = 0
+
+
+def console() -> NoReturn:
+    """The multicall binary's entry point."""
+    name = os.path.basename(sys.argv[0])
+    if name in COMMAND_LINE:
+        from cnicore.cli.app import run  # noqa: PLC0415  (lazy: no plugin loads the command line)
+
+        run()
+    stdout = _take_stdout()
+    answer = answer_as(name, os.environ, _read_stdin, os.path.realpath(sys.argv[0]))  # noqa: TID251  (the entry)
+    status = answer.status if _write(stdout, answer.text) else 1
+    sys.stderr.flush()
+    os._exit(status)  # nothing is left to do, and tearing down the interpreter takes milliseconds
+
+
+def _take_stdout() -> int | None:
+    """Our own handle on stdout; whatever else prints to fd 1 from here on goes to stderr."""
+    try:
+        stdout = os.dup(1)
+        os.dup2(2, 1)
+    except OSError:
+        return None  # the caller closed it: there is nobody to answer
+    return stdout
+
+
+def _read_stdin() -> bytes:
+    with open(0, "rb", closefd=False) as stream:
+        return stream.read()
+
+
+def _write(stdout: int | None, text: str) -> bool:
+    data = text.encode()
+    try:
+        while data and stdout is not None:
+            data = data[os.write(stdout, data) :]
+    except OSError as error:
+        print(f"cannot write the answer: {error}", file=sys.stderr)  # noqa: T201
+        return False
+    return True
+
+
+def answer_as(
+    name: str, environ: Mapping[str, str], read_stdin: Callable[[], bytes], program: str = ""
+) -> Answer:
+    """What the plugin of that name answers to the environment and stdin; it never raises."""
+    try:
+        plugin = registry.find(name)
+        if not environ.get("CNI_COMMAND"):
+            return _about(plugin)
+        request = read_request(environ, read_stdin, program)
+        if request.verb == "VERSION":
+            return Answer(_version_document(plugin) + "\n")
+        return Answer(_serve(request, plugin))
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (the one place where errors become output)
+        return Answer(encode(error_document(error)), status=1)
+
+
+def _about(plugin: Plugin) -> Answer:
+    """Somebody runs the plugin by hand: say what it is, on stderr (the reference does the same)."""
+    version = plugin.entry_point.version or "version unknown"
+    supported = ", ".join(plugin.supported_versions)
+    about = f"CNI {plugin.type} plugin {version}\nCNI protocol versions supported: {supported}\n"
+    sys.stderr.write(about)
+    return Answer()
+
+
+def _version_document(plugin: Plugin) -> str:
+    supported = list(plugin.supported_versions)
+    return encode({"cniVersion": spec.CURRENT, "supportedVersions": supported}, indent=None)
+
+
+def _serve(request: Request, plugin: Plugin) -> str:
+    from cnicore.dispatch import dispatch  # noqa: PLC0415  (lazy: the seam "config model"; it imports pydantic)
+    from cnicore.rollback import rollback  # noqa: PLC0415
+    from cnicore.versions import encode_result  # noqa: PLC0415
+
+    with rollback() as on_failure:
+        result = dispatch(request, plugin)
+        if result is None:
+            return ""
+        # versions before 0.3.0 cannot say every result; then the attachment must not stay
+        on_failure(dispatch, request.with_verb("DEL"), plugin)
+        return encode(encode_result(result, request.cni_version))
+
+
+def error_document(error: BaseException) -> dict[str, object]:
+    """The error as the specification's document (section 5, "Error").
+
+    Several errors give the first one's code and message, and all messages as details.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        first = error_document(error.exceptions[0])
+        return {**first, "details": "; ".join(str(one) for one in error.exceptions)}
+    if not isinstance(error, CniError):
+        _print_traceback(error)
+        return {"code": CniError.code, "msg": f"{type(error).__name__}: {error}"}
+    document: dict[str, object] = {"code": error.code, "msg": error.msg}
+    return {**document, "details": error.details} if error.details else document
+
+
+def _print_traceback(error: BaseException) -> None:
+    import traceback  # noqa: PLC0415  (lazy: only for what nobody foresaw)
+
+    traceback.print_exception(error, file=sys.stderr)

@@ -1,0 +1,177 @@
+"""One call of a plugin: the CNI_* variables and the configuration on stdin, checked in the reference's order.
+
+Nothing else reads the environment or stdin of a plugin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cnicore.documents import Document, decode_object, fold_keys, kind_of
+from cnicore.errors import (
+    DecodingFailure,
+    InvalidEnvironment,
+    InvalidNetworkConfig,
+    IoFailure,
+    reason,
+)
+from cnicore.owner import Owner
+from cnicore.result import Result
+from cnicore.spec import is_identifier, require_container_id, require_ifname
+from cnicore.versions import decode_result
+
+ATTACHMENT_VERBS = frozenset({"ADD", "CHECK", "DEL"})
+VALID_ATTACHMENTS = ("cni.dev/valid-attachments", "cni.dev/attachments")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the runtime asks, without the plugin's own configuration.
+
+    `args` is CNI_ARGS and `path` CNI_PATH, both as given. `stdin` and `document` are the configuration
+    as bytes and decoded. `environ` is the whole environment, for plugins that this one runs.
+    `program` is the real path of this multicall binary, empty where there is none.
+    """
+
+    verb: str
+    container_id: str = ""
+    netns: str = ""
+    ifname: str = ""
+    args: str = ""
+    path: str = ""
+    netns_override: bool = False
+    stdin: bytes = b""
+    document: Document = None  # type: ignore[assignment]
+    environ: Mapping[str, str] = None  # type: ignore[assignment]
+    program: str = ""
+
+    @property
+    def network(self) -> str:
+        """The network's name."""
+        return str(self.document.get("name", ""))
+
+    @property
+    def cni_version(self) -> str:
+        """The configuration's version of the specification; absent is 0.1.0."""
+        return str(self.document.get("cniVersion") or "0.1.0")
+
+    @property
+    def owner(self) -> Owner:
+        """The attachment that this call is about."""
+        return Owner(self.network, self.container_id, self.ifname)
+
+    @property
+    def prev_result(self) -> Result | None:
+        """What the chain has made so far, or None. Raises CniError when it cannot be read."""
+        document = fold_keys(self.document, ["prevResult"]).get("prevResult")
+        if document is None:
+            return None
+        if not isinstance(document, dict):
+            raise DecodingFailure(f"prevResult: expected an object, not {kind_of(document)}")
+        try:
+            return decode_result({"cniVersion": self.cni_version, **document}, self.cni_version)
+        except DecodingFailure as error:
+            raise DecodingFailure(f"could not parse prevResult: {error.msg}") from error
+
+    @property
+    def valid_attachments(self) -> tuple[Owner, ...] | None:
+        """For GC: the attachments of this network to keep, None if the runtime did not say.
+
+        The list may be null, which is empty (specification, section 4, "GC"). Raises
+        InvalidNetworkConfig for anything else that is no list of {containerID, ifname}.
+        """
+        key = next((key for key in VALID_ATTACHMENTS if key in self.document), None)
+        if key is None:
+            return None
+        items = self.document[key] or []
+        try:
+            return tuple(Owner(self.network, item["containerID"], item["ifname"]) for item in items)
+        except (KeyError, TypeError) as error:
+            raise InvalidNetworkConfig(
+                f"{key}: must be a list of objects with containerID and ifname"
+            ) from error
+
+    def with_verb(self, verb: str) -> Request:
+        """The same call with another verb, for a delegate or to undo."""
+        return replace(self, verb=verb, environ={**self.environ, "CNI_COMMAND": verb})
+
+
+Check = Callable[[str], None]
+
+# variable, verbs that require it, what it must look like
+VARIABLES: tuple[tuple[str, frozenset[str], Check | None], ...] = (
+    ("CNI_CONTAINERID", ATTACHMENT_VERBS, require_container_id),
+    ("CNI_NETNS", frozenset({"ADD", "CHECK"}), None),
+    ("CNI_IFNAME", ATTACHMENT_VERBS, require_ifname),
+    ("CNI_PATH", ATTACHMENT_VERBS | {"GC", "STATUS"}, None),
+)
+
+
+def read_request(
+    environ: Mapping[str, str], read_stdin: Callable[[], bytes], program: str = ""
+) -> Request:
+    """The call that the environment and stdin describe; stdin is not read for VERSION.
+
+    Raises InvalidEnvironment, IoFailure, DecodingFailure or InvalidNetworkConfig, whichever comes
+    first in the reference's order: variables, stdin, JSON, the network's name.
+    """
+    verb = environ.get("CNI_COMMAND", "")
+    require_variables(environ, verb)
+    request = Request(
+        verb=verb,
+        container_id=environ.get("CNI_CONTAINERID", ""),
+        netns=environ.get("CNI_NETNS", ""),
+        ifname=environ.get("CNI_IFNAME", ""),
+        args=environ.get("CNI_ARGS", ""),
+        path=environ.get("CNI_PATH", ""),
+        netns_override=environ.get("CNI_NETNS_OVERRIDE", "").upper() in {"TRUE", "1"},
+        document={},
+        environ=environ,
+        program=program,
+    )
+    if verb == "VERSION":
+        return request
+    try:
+        stdin = read_stdin()
+    except OSError as error:
+        raise IoFailure(f"error reading from stdin: {reason(error)}") from error
+    return replace(request, stdin=stdin, document=read_document(stdin))
+
+
+def require_variables(environ: Mapping[str, str], verb: str) -> None:
+    """Raise InvalidEnvironment for the first malformed variable, else for all that are missing."""
+    missing = [] if verb else ["CNI_COMMAND"]
+    for name, verbs, check in VARIABLES:
+        value = environ.get(name, "")
+        if verb in verbs and not value:
+            missing.append(name)
+        elif verb in verbs and check:
+            check(value)
+    if missing:
+        raise InvalidEnvironment(f"required env variables [{','.join(missing)}] missing")
+
+
+def read_document(stdin: bytes) -> Document:
+    """The configuration, with `name` and `cniVersion` under exactly these keys and checked."""
+    document = decode_object(stdin, "error unmarshall network config")
+    for key in ("name", "cniVersion"):
+        spelled = _last_spelling(document, key)
+        document[key] = "" if spelled is None else spelled
+        if not isinstance(document[key], str):
+            kind = kind_of(document[key])
+            raise DecodingFailure(
+                f"error unmarshall network config: {key} must be a string, not {kind}"
+            )
+    if not document["name"]:
+        raise InvalidNetworkConfig("missing network name")
+    if not is_identifier(document["name"]):
+        raise InvalidNetworkConfig("invalid characters found in network name", document["name"])
+    return document
+
+
+def _last_spelling(document: Document, key: str) -> Any:
+    if key in document:
+        return document[key]
+    return next((document[name] for name in reversed(document) if name.lower() == key.lower()), None)
