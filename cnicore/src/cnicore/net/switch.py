@@ -1,0 +1,73 @@
+"""Enter another network namespace for a moment: the only place that calls setns.
+
+/proc/sys/net shows the namespace of the thread that looks, and a socket belongs to the namespace that
+it was made in; for everything else a handle's own socket will do.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cnicore.errors import InvalidNetns, reason
+
+CLONE_NEWNET = 0x40000000
+NS_GET_NSTYPE = 0xB703  # linux/nsfs.h
+OWN = "/proc/thread-self/ns/net"
+
+
+def open_netns(path: str) -> int:
+    """A file descriptor of the network namespace at the path.
+
+    Raises InvalidNetns if nothing is there or if it is something else.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise InvalidNetns(
+            f'failed to open netns "{path}": {reason(error)}: CNI_NETNS must name a live network namespace'
+        ) from error
+    if not _is_netns(fd):
+        os.close(fd)
+        raise InvalidNetns(
+            f'failed to open netns "{path}": it is no network namespace: is a mount missing?'
+        )
+    return fd
+
+
+def _is_netns(fd: int) -> bool:
+    try:
+        return fcntl.ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET
+    except OSError:
+        return False
+
+
+@contextmanager
+def inside(fd: int | None) -> Iterator[None]:
+    """Run the block with the thread in the namespace of `fd`; None is where it is already."""
+    if fd is None:
+        yield
+        return
+    home = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _setns(fd)
+        try:
+            yield
+        finally:
+            _setns(home)
+    finally:
+        os.close(home)
+
+
+def _setns(fd: int) -> None:
+    if hasattr(os, "setns"):  # Python 3.12
+        os.setns(fd, CLONE_NEWNET)
+        return
+    import ctypes  # noqa: PLC0415  (lazy: only Python 3.11 needs it)
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(fd, CLONE_NEWNET):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

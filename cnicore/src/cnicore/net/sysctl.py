@@ -1,0 +1,45 @@
+"""Kernel parameters of one namespace, under /proc/sys."""
+
+from __future__ import annotations
+
+from cnicore.errors import system_errors
+from cnicore.net.switch import inside
+
+FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
+
+
+class Sysctls:
+    """The part of a namespace handle that is about sysctls.
+
+    Keys are paths below /proc/sys, so an interface's name may contain a dot.
+    """
+
+    fd: int | None
+
+    def read_sysctl(self, key: str) -> str | None:
+        """The value without its newline, or None where the kernel has no such parameter."""
+        with system_errors(f"read /proc/sys/{key}"), inside(self.fd):
+            try:
+                with open(f"/proc/sys/{key}", encoding="ascii") as file:
+                    return file.read().strip()
+            except FileNotFoundError:
+                return None
+
+    def write_sysctl(self, key: str, value: str) -> None:
+        """Raises CniError, also where the kernel has no such parameter."""
+        with (
+            system_errors(f"write {value} to /proc/sys/{key}"),
+            inside(self.fd),
+            open(f"/proc/sys/{key}", "w", encoding="ascii") as file,
+        ):
+            file.write(value)
+
+    def write_sysctl_if_there(self, key: str, value: str) -> None:
+        """For a parameter that only tunes: a kernel without it (IPv6 switched off) is no failure."""
+        if self.read_sysctl(key) not in {None, value}:
+            self.write_sysctl(key, value)
+
+    def enable_forwarding(self, version: int) -> None:
+        """Let this namespace forward packets of IPv4 or IPv6; it is never taken back."""
+        if self.read_sysctl(FORWARDING[version]) != "1":
+            self.write_sysctl(FORWARDING[version], "1")

@@ -1,0 +1,73 @@
+"""A veth pair between the host and a container, the container's end under its final name at once."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable
+
+from cnicore.attempts import attempt_all
+from cnicore.errors import CniError
+from cnicore.net.link import Link
+from cnicore.net.namespace import Namespace, Namespaces
+from cnicore.net.netlink import KernelError
+from cnicore.owner import Owner, stale
+from cnicore.rollback import OnFailure
+
+NAME_ATTEMPTS = 10
+
+
+def create_veth(  # noqa: PLR0913  (what a pair can have)
+    ns: Namespaces, owner: Owner, on_failure: OnFailure, *, mtu: int = 0, mac: str = "", master: str = ""
+) -> tuple[Link, Link]:
+    """Create the pair, tag the host's end with its owner and set it up; returns (host, container).
+
+    The host's end is a port of `master` if there is one, and never accepts router advertisements: a
+    container could reroute the host with them (CVE-2020-10749). `mtu` (0: the kernel's) is for both
+    ends, `mac` for the container's. Raises CniError, also when the container has the interface already.
+    """
+    if ns.container.find_link(owner.ifname):
+        raise CniError(
+            f'container interface "{owner.ifname}" already exists: delete that attachment first'
+        )
+    name = _create_under_free_name(ns, owner.ifname, mtu, mac, master)
+    on_failure(ns.host.delete_link, name)
+    ns.host.set_alias(name, owner.tag)
+    ns.host.write_sysctl_if_there(f"net/ipv6/conf/{name}/accept_ra", "0")
+    ns.host.set_up(name)
+    return ns.host.link(name), ns.container.link(owner.ifname)
+
+
+def _create_under_free_name(
+    ns: Namespaces, ifname: str, mtu: int, mac: str, master: str
+) -> str:
+    for _ in range(NAME_ATTEMPTS):
+        name = f"veth{os.urandom(4).hex()}"
+        try:
+            ns.host.add_veth(
+                name, peer=ifname, peer_in=ns.container, mtu=mtu, peer_mac=mac, master=master
+            )
+        except KernelError as error:
+            if error.errno != errno.EEXIST or ns.container.find_link(ifname):
+                raise
+        else:
+            return name
+    raise CniError(f"no free name for the host's end of {ifname} after {NAME_ATTEMPTS} attempts")
+
+
+def delete_owned_links(host: Namespace, owner: Owner) -> None:
+    """Delete the host's links that carry the owner's tag: DEL when the container's end is out of reach."""
+    for link in host.links():
+        if link.alias == owner.tag:
+            host.delete_link(link.name)
+
+
+def delete_stale_links(host: Namespace, network: str, valid: Iterable[Owner]) -> None:
+    """GC: delete the network's tagged links that belong to no valid attachment.
+
+    Raises what failed after all were tried.
+    """
+    links = {link.alias: link.name for link in host.links() if link.alias}
+    with attempt_all() as attempt:
+        for tag in stale(links, network, valid):
+            attempt(host.delete_link, links[tag])
