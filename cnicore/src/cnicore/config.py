@@ -6,7 +6,7 @@ regard to case, unknown keys are ignored, null means the default.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -69,13 +69,13 @@ class DnsConf(ConfModel):
     search: ListOf[str] = Field(default=(), description="Domains to search for short names.")
     options: ListOf[str] = Field(default=(), description="Options for the resolver.")
 
-    @property
-    def is_set(self) -> bool:
-        """Whether the configuration says anything: an empty list counts, an empty object does not."""
-        return bool(self.domain or self.model_fields_set - {"domain"})
-
     def to_dns(self) -> Dns:
         return Dns(self.nameservers, self.domain, self.search, self.options)
+
+    def or_leased(self, leased: Dns) -> Dns:
+        """This if the configuration says anything (an empty list counts, an empty object does not)."""
+        is_set = bool(self.domain or self.model_fields_set - {"domain"})
+        return self.to_dns() if is_set else leased
 
 
 class RouteConf(ConfModel):
@@ -111,6 +111,17 @@ class NetConf(ConfModel):
     type: str = Field(default="", description="The plugin, a file in CNI_PATH.")
     ipam: IpamConf = Field(default=IpamConf(), description="How addresses are managed.")
     dns: DnsConf = Field(default=DnsConf(), description="What the container's resolver should use.")
+
+
+class MasqueradeConf(NetConf):
+    """The keys of plugins that can hide a container behind the host."""
+
+    ip_masq: bool = Field(
+        default=False, description="Masquerade what leaves the subnet as the host's own traffic."
+    )
+    ip_masq_backend: Literal["", "nftables", "iptables"] = Field(
+        default="", description="Firewall to masquerade with; unset: nftables where it works."
+    )
 
 
 ConfT = TypeVar("ConfT", bound=ConfModel)

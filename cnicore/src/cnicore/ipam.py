@@ -15,6 +15,10 @@ def lease(request: Request, conf: NetConf, on_failure: OnFailure) -> Result:
 
     Raises CniError, InvalidNetworkConfig if no address was leased.
     """
+    if not conf.ipam.type:
+        raise InvalidNetworkConfig(
+            f'ipam.type: no plugin name provided: "{conf.type}" needs an IPAM plugin, for example host-local'
+        )
     leased = delegate_add(conf.ipam.type, request)
     # only after success: a failed ADD leaves nothing by itself, and DEL would release what an
     # earlier attachment of the same container and interface still holds

@@ -26,16 +26,25 @@ def create_veth(  # noqa: PLR0913  (what a pair can have)
     container could reroute the host with them (CVE-2020-10749). `mtu` (0: the kernel's) is for both
     ends, `mac` for the container's. Raises CniError, also when the container has the interface already.
     """
-    if ns.container.find_link(owner.ifname):
-        raise CniError(
-            f'container interface "{owner.ifname}" already exists: delete that attachment first'
-        )
+    require_free_name(ns.container, owner.ifname)
     name = _create_under_free_name(ns, owner.ifname, mtu, mac, master)
     on_failure(ns.host.delete_link, name)
     ns.host.set_alias(name, owner.tag)
     ns.host.write_sysctl_if_there(f"net/ipv6/conf/{name}/accept_ra", "0")
     ns.host.set_up(name)
     return ns.host.link(name), ns.container.link(owner.ifname)
+
+
+def require_free_name(container: Namespace, ifname: str) -> None:
+    """Raise CniError if the container has an interface of that name.
+
+    To be asked before anything is leased: some IPAM plugins hand an attached container its own lease
+    again, and taking that back would cut it off.
+    """
+    if container.find_link(ifname):
+        raise CniError(
+            f'container interface "{ifname}" already exists: delete that attachment first'
+        )
 
 
 def _create_under_free_name(
