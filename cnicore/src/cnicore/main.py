@@ -6,14 +6,16 @@ The only writer of stdout. Executed as `bridge` it is bridge, as `cni` the comma
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import NoReturn
 
 from cnicore import registry, spec
 from cnicore.documents import encode
-from cnicore.errors import CniError
+from cnicore.errors import CniError, IoFailure, reason
 from cnicore.registry import Plugin
 from cnicore.request import Request, read_request
 
@@ -36,8 +38,9 @@ def console() -> NoReturn:
 
         run()
     stdout = _take_stdout()
-    answer = answer_as(name, os.environ, _read_stdin, os.path.realpath(sys.argv[0]))  # noqa: TID251  (the entry)
-    status = answer.status if _write(stdout, answer.text) else 1
+    signal.signal(signal.SIGTERM, _terminate)
+    environ = os.environ  # noqa: TID251  (here the environment enters)
+    status = serve(name, environ, _read_stdin, partial(_write, stdout), os.path.realpath(sys.argv[0]))
     sys.stderr.flush()
     os._exit(status)  # nothing is left to do, and tearing down the interpreter takes milliseconds
 
@@ -57,40 +60,70 @@ def _read_stdin() -> bytes:
         return stream.read()
 
 
-def _write(stdout: int | None, text: str) -> bool:
+def _write(stdout: int | None, text: str) -> None:
     data = text.encode()
     try:
         while data and stdout is not None:
             data = data[os.write(stdout, data) :]
     except OSError as error:
-        print(f"cannot write the answer: {error}", file=sys.stderr)  # noqa: T201
-        return False
-    return True
+        raise IoFailure(f"cannot write the answer to stdout: {reason(error)}") from error
+
+
+def _terminate(number: int, frame: object) -> NoReturn:  # noqa: ARG001  (what a signal handler gets)
+    """Take back what was made instead of dying with it; once is enough."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise CniError("terminated by SIGTERM before the work was done; what was made is taken back")
 
 
 def answer_as(
     name: str, environ: Mapping[str, str], read_stdin: Callable[[], bytes], program: str = ""
 ) -> Answer:
     """What the plugin of that name answers to the environment and stdin; it never raises."""
+    texts: list[str] = []
+    status = serve(name, environ, read_stdin, texts.append, program)
+    return Answer("".join(texts), status)
+
+
+def serve(
+    name: str,
+    environ: Mapping[str, str],
+    read_stdin: Callable[[], bytes],
+    write: Callable[[str], None],
+    program: str = "",
+) -> int:
+    """Answer as the plugin of that name, once, through `write`; returns the exit status.
+
+    An ADD whose answer cannot be written is taken back: nobody would know of it.
+    """
     try:
         plugin = registry.find(name)
         if not environ.get("CNI_COMMAND"):
-            return _about(plugin)
+            _about(plugin)
+            return 0
         request = read_request(environ, read_stdin, program)
         if request.verb == "VERSION":
-            return Answer(_version_document(plugin) + "\n")
-        return Answer(_serve(request, plugin))
+            write(_version_document(plugin) + "\n")
+        else:
+            _serve_verb(request, plugin, write)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (the one place where errors become output)
-        return Answer(encode(error_document(error)), status=1)
+        _write_error(error, write)
+        return 1
+    return 0
 
 
-def _about(plugin: Plugin) -> Answer:
+def _write_error(error: BaseException, write: Callable[[str], None]) -> None:
+    try:
+        write(encode(error_document(error)))
+    except CniError as problem:  # stdout is gone: stderr is all that is left
+        print(f"{error}; {problem}", file=sys.stderr)  # noqa: T201
+
+
+def _about(plugin: Plugin) -> None:
     """Somebody runs the plugin by hand: say what it is, on stderr (the reference does the same)."""
     version = plugin.entry_point.version or "version unknown"
     supported = ", ".join(plugin.supported_versions)
     about = f"CNI {plugin.type} plugin {version}\nCNI protocol versions supported: {supported}\n"
     sys.stderr.write(about)
-    return Answer()
 
 
 def _version_document(plugin: Plugin) -> str:
@@ -98,18 +131,17 @@ def _version_document(plugin: Plugin) -> str:
     return encode({"cniVersion": spec.CURRENT, "supportedVersions": supported}, indent=None)
 
 
-def _serve(request: Request, plugin: Plugin) -> str:
+def _serve_verb(request: Request, plugin: Plugin, write: Callable[[str], None]) -> None:
     from cnicore.dispatch import dispatch  # noqa: PLC0415  (lazy: the seam "config model"; it imports pydantic)
-    from cnicore.rollback import rollback  # noqa: PLC0415
-    from cnicore.versions import encode_result  # noqa: PLC0415
+    from cnicore.rollback import rollback  # noqa: PLC0415  (lazy: as above)
+    from cnicore.versions import encode_result  # noqa: PLC0415  (lazy: as above)
 
     with rollback() as on_failure:
         result = dispatch(request, plugin)
-        if result is None:
-            return ""
-        # versions before 0.3.0 cannot say every result; then the attachment must not stay
-        on_failure(dispatch, request.with_verb("DEL"), plugin)
-        return encode(encode_result(result, request.cni_version))
+        if result is not None:
+            # versions before 0.3.0 cannot say every result; then the attachment must not stay
+            on_failure(dispatch, request.with_verb("DEL"), plugin)
+            write(encode(encode_result(result, request.cni_version)))
 
 
 def error_document(error: BaseException) -> dict[str, object]:
