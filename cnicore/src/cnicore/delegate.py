@@ -1,7 +1,7 @@
 """Run another plugin for this one: ours in this process, anybody else's along CNI_PATH.
 
-CNI_PATH decides. If the file that it leads to is this very binary, the plugin runs here; an operator
-who puts another `host-local` first gets that one.
+CNI_PATH decides. If the file that it leads to is this very binary, the plugin runs here; an
+operator who puts another `host-local` first gets that one.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import os
 
 from cnicore import registry
 from cnicore.dispatch import dispatch
-from cnicore.documents import Document, decode_object
+from cnicore.documents import decode_object
 from cnicore.lookup import find_plugin_file
 from cnicore.request import Request
 from cnicore.result import Result
-from cnicore.versions import decode_result, encode_result
+from cnicore.versions import decode_result, encode_result, with_version
 
 
 def delegate_add(plugin_type: str, request: Request) -> Result:
@@ -41,7 +41,9 @@ def _run_here(plugin_type: str, request: Request) -> Result | None:
     result = dispatch(request, registry.find(plugin_type))
     if result is None:
         return None
-    version = request.cni_version  # what the version cannot say is lost here as it is between processes
+    version = (
+        request.cni_version
+    )  # what the version cannot say is lost here as it is between processes
     return decode_result(encode_result(result, version), version)
 
 
@@ -51,11 +53,7 @@ def _run_program(file: str, request: Request) -> Result | None:
     output = execute(file, request.environ, request.stdin)
     if request.verb != "ADD":
         return None
-    document = with_version(decode_object(output, "failed to unmarshal raw result"), request.cni_version)
+    document = with_version(
+        decode_object(output, "failed to unmarshal raw result"), request.cni_version
+    )
     return decode_result(document, document["cniVersion"])
-
-
-def with_version(document: Document, version: str) -> Document:
-    """The result document; without a version of its own it has the configuration's."""
-    own = document.get("cniVersion")
-    return document if isinstance(own, str) and own else {**document, "cniVersion": version}

@@ -66,9 +66,14 @@ def _encode_ip_lists_with_family(result: Result, version: str) -> Document:
         _present({"name": link.name, "mac": link.mac, "sandbox": link.sandbox}, "name")
         for link in result.interfaces
     ]
-    ips = [{"version": str(ip.address.version), **_encode_ip(ip, index_first=True)} for ip in result.ips]
+    ips = [
+        {"version": str(ip.address.version), **_encode_ip(ip, index_first=True)}
+        for ip in result.ips
+    ]
     routes = [_encode_route(route) for route in result.routes]
-    lists = _present({"cniVersion": version, "interfaces": interfaces, "ips": ips, "routes": routes})
+    lists = _present(
+        {"cniVersion": version, "interfaces": interfaces, "ips": ips, "routes": routes}
+    )
     return {**lists, "dns": _encode_dns(result.dns)}
 
 
@@ -148,6 +153,12 @@ def decode_result(document: Document, version: str) -> Result:
         supported = " ".join(shape)
         raise CniError(f'result type supports [{supported}] but unmarshalled CNIVersion is "{own}"')
     return _decode_ip_objects(document) if shape is IP_OBJECTS else _decode_ip_lists(document)
+
+
+def with_version(document: Document, version: str) -> Document:
+    """The result document; without a version of its own it has the configuration's."""
+    own = document.get("cniVersion")
+    return document if isinstance(own, str) and own else {**document, "cniVersion": version}
 
 
 def convert(document: Document, version: str) -> Document:

@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
+from typing import TypeVar
 
 from cnicore.documents import decode_object
-from cnicore.errors import CniError, InvalidNetworkConfig, system_errors
+from cnicore.errors import InvalidNetworkConfig, system_errors
 from cnicore.runtime.failures import reported_as
 from cnicore.runtime.network import SINGLE, Network
+from cnicore.spec import is_identifier
 
 LISTS = (".conflist",)
 SINGLES = (".conf", ".json")
+
+T = TypeVar("T")
 
 
 def load_network(directory: str | PathLike[str], name: str) -> Network:
     """Load the network of that name from a directory such as /etc/cni/net.d.
 
-    A list (*.conflist) is preferred to a single plugin (*.conf, *.json), then the first file by
-    name counts. Raises CniError for the first file that is broken, even if it is another network's,
-    and InvalidNetworkConfig if none has the name.
+    A list (*.conflist) is preferred to a single plugin (*.conf, *.json); among equals the first
+    file by name counts. Raises CniError for the first file that is broken, even if it is another
+    network's, and InvalidNetworkConfig if none has the name.
     """
-    directory = Path(directory)
-    singles = files_in(directory, SINGLES)
-    for load, files in ((load_list, files_in(directory, LISTS)), (load_single, singles)):
-        for file in files:
-            network = load(file)
-            if network.name == name:
-                return network.as_list() if load is load_single else network
-    if not singles and not files_in(directory, LISTS):
+    lists, singles = (files_in(Path(directory), suffixes) for suffixes in (LISTS, SINGLES))
+    for file in lists:
+        if (network := load_list(file)).name == name:
+            return network
+    for file in singles:
+        if (network := load_single(file)).name == name:
+            return network.as_list()
+    if not lists and not singles:
         raise InvalidNetworkConfig(
             f"no net configurations found in {directory}: put a .conflist file there"
         )
@@ -43,22 +46,20 @@ def load_network_file(file: str | PathLike[str]) -> Network:
 
     Raises CniError that names the file.
     """
-    return loader_of(Path(file))(Path(file))
+    file = Path(file)
+    return load_list(file) if holds_list(file) else load_single(file).as_list()
+
+
+def holds_list(file: Path) -> bool:
+    if file.name.endswith(LISTS):
+        return True
+    document = parse_file(file, lambda data: decode_object(data, SINGLE))
+    return "plugins" in document or "type" not in document
 
 
 def network_files(directory: str | PathLike[str]) -> tuple[Path, ...]:
-    """List the files that loading by name looks at, in its order."""
+    """List the files that `load_network` looks at, in its order."""
     return (*files_in(Path(directory), LISTS), *files_in(Path(directory), SINGLES))
-
-
-def loader_of(file: Path) -> Callable[[Path], Network]:
-    if file.suffix in LISTS:
-        return load_list
-    with naming(file):
-        document = decode_object(read(file), SINGLE)
-    if "plugins" in document or "type" not in document:
-        return load_list
-    return lambda file: load_single(file).as_list()
 
 
 def load_list(file: Path) -> Network:
@@ -66,60 +67,36 @@ def load_list(file: Path) -> Network:
 
     Raises CniError that names the file, also if there is no plugin.
     """
-    with naming(file):
-        network = Network.from_bytes(read(file))
-        if not network.load_only_inlined_plugins:
-            network = with_folder(network, file.parent)
-        if not network.plugins:
-            raise InvalidNetworkConfig(
-                f"no plugin configs found: add them to the list or to the folder {network.name}"
-            )
+    network = parse_file(file, Network.from_bytes)
+    # only ADD checks the name; until then it must not lead to another directory
+    if is_identifier(network.name) and not network.load_only_inlined_plugins:
+        files = files_in(file.parent / network.name, (".conf",))
+        added = [load_single(one).plugins[0] for one in files]
+        network = replace(network, plugins=(*network.plugins, *added))
+    if not network.plugins:
+        raise InvalidNetworkConfig(
+            f'{file}: no plugin configs found: add "plugins" or the folder {network.name}'
+        )
     return network
-
-
-def with_folder(network: Network, directory: Path) -> Network:
-    # the name is not checked until ADD; one with a separator must not lead elsewhere
-    folder = directory / network.name
-    if not network.name or folder.parent != directory or network.name == "..":
-        return network
-    added = [load_single(file).plugins[0] for file in files_in(folder, (".conf",))]
-    return replace(network, plugins=(*network.plugins, *added))
 
 
 def load_single(file: Path) -> Network:
     """Load the configuration of one plugin. Raises CniError that names the file."""
-    with naming(file):
-        return Network.from_plugin(read(file))
+    return parse_file(file, Network.from_plugin)
 
 
-def read(file: Path) -> bytes:
+def parse_file(file: Path, parse: Callable[[bytes], T]) -> T:
     with system_errors(f"read {file}"):
-        return file.read_bytes()
+        data = file.read_bytes()
+    with reported_as(f"{file}"):
+        return parse(data)
 
 
 def files_in(directory: Path, suffixes: tuple[str, ...]) -> list[Path]:
     """List the directory's files with one of the suffixes, sorted; an absent one has none."""
     with system_errors(f"list {directory}"):
         try:
-            return sorted(
-                file for file in directory.iterdir() if suffix(file) in suffixes and not file.is_dir()
-            )
+            files = [file for file in directory.iterdir() if file.name.endswith(suffixes)]
         except FileNotFoundError:
             return []
-
-
-def suffix(file: Path) -> str:
-    # a file that is called just ".conf" has this suffix too
-    return file.suffix or (file.name if file.name.startswith(".") else "")
-
-
-@contextmanager
-def naming(file: Path) -> Iterator[None]:
-    """Say in which file the error is, unless the error says so itself."""
-    try:
-        with reported_as(f"{file}"):
-            yield
-    except CniError as error:
-        if isinstance(error.__cause__, CniError) and str(file.parent) in error.__cause__.msg:
-            raise error.__cause__ from error.__cause__.__cause__
-        raise
+        return sorted(file for file in files if not file.is_dir())

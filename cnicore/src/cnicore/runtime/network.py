@@ -9,6 +9,7 @@ from typing import Any
 from cnicore.documents import Document, decode_object, encode, fold_keys, kind_of
 from cnicore.errors import InvalidNetworkConfig
 from cnicore.result import Result
+from cnicore.runtime.failures import reported_as
 from cnicore.spec import CURRENT, Version, parse_version
 from cnicore.versions import decode_dns, decode_result
 
@@ -130,7 +131,7 @@ class Network:
         """Make a single plugin's configuration a list of one, as loading by name does."""
         plugins = [plugin.document for plugin in self.plugins]
         document = {"cniVersion": self.cni_version, "name": self.name, "plugins": plugins}
-        return Network.from_bytes(encode(document, indent=None).encode())
+        return Network.from_bytes(encode(document, indent=None).encode(errors="replace"))
 
 
 WELL_KNOWN: dict[str, type] = {
@@ -164,7 +165,9 @@ def read_flag(document: Document, key: str) -> bool:
     value = document.get(key, False)
     if isinstance(value, str):
         if value.lower() not in {"true", "false"}:
-            raise InvalidNetworkConfig(f'{LIST}: invalid value "{value}" for {key}: write a boolean')
+            raise InvalidNetworkConfig(
+                f'{LIST}: invalid value "{value}" for {key}: write a boolean'
+            )
         return value.lower() == "true"
     if not isinstance(value, bool):
         raise InvalidNetworkConfig(
@@ -189,12 +192,8 @@ def read_plugins(document: Document, *, required: bool) -> tuple[PluginConf, ...
 
 
 def parse_item(index: int, item: object) -> PluginConf:
-    try:
+    with reported_as(f"{LIST}: failed to parse plugin config {index}"):
         return PluginConf.parse(item)
-    except InvalidNetworkConfig as error:
-        raise InvalidNetworkConfig(
-            f"{LIST}: failed to parse plugin config {index}: {error.msg}"
-        ) from error
 
 
 def choose_version(document: Document) -> str:
