@@ -1,4 +1,4 @@
-"""JSON as the field reads it: object keys match without regard to case, numbers keep their digits."""
+"""JSON as the field reads it: keys match without regard to case, numbers keep their digits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def decode_object(data: bytes | str, what: str) -> Document:
     Raises DecodingFailure, with a message that starts with `what`.
     """
     try:
-        document = json.loads(data)
+        document = json.loads(data, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise DecodingFailure(f"{what}: {error or type(error).__name__}") from error
     if document is None:
@@ -25,6 +25,10 @@ def decode_object(data: bytes | str, what: str) -> Document:
     if not isinstance(document, dict):
         raise DecodingFailure(f"{what}: expected a JSON object, not {kind_of(document)}")
     return document
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
 
 
 def encode(document: object, *, indent: int | None = 4) -> str:

@@ -16,6 +16,7 @@ from typing import NoReturn
 from cnicore import registry, spec
 from cnicore.documents import encode
 from cnicore.errors import CniError, IoFailure, reason
+from cnicore.lean import without_pydantic_plugins
 from cnicore.registry import Plugin
 from cnicore.request import Request, read_request
 
@@ -38,9 +39,12 @@ def console() -> NoReturn:
 
         run()
     stdout = _take_stdout()
+    without_pydantic_plugins()
     signal.signal(signal.SIGTERM, _terminate)
     environ = os.environ  # noqa: TID251  (here the environment enters)
-    status = serve(name, environ, _read_stdin, partial(_write, stdout), os.path.realpath(sys.argv[0]))
+    status = serve(
+        name, environ, _read_stdin, partial(_write, stdout), os.path.realpath(sys.argv[0])
+    )
     sys.stderr.flush()
     os._exit(status)  # nothing is left to do, and tearing down the interpreter takes milliseconds
 
@@ -61,7 +65,7 @@ def _read_stdin() -> bytes:
 
 
 def _write(stdout: int | None, text: str) -> None:
-    data = text.encode()
+    data = text.encode(errors="backslashreplace")  # half a surrogate pair is valid JSON as an escape
     try:
         while data and stdout is not None:
             data = data[os.write(stdout, data) :]
@@ -115,7 +119,7 @@ def _write_error(error: BaseException, write: Callable[[str], None]) -> None:
     try:
         write(encode(error_document(error)))
     except CniError as problem:  # stdout is gone: stderr is all that is left
-        print(f"{error}; {problem}", file=sys.stderr)  # noqa: T201
+        print(f"{error}; {problem}", file=sys.stderr)  # noqa: T201  (stdout is the answer's alone)
 
 
 def _about(plugin: Plugin) -> None:

@@ -1,7 +1,8 @@
 """From a plugin's type to its module: the entry points of the installed distributions.
 
 The files `*.dist-info/entry_points.txt` are read directly: importlib.metadata finds the same and
-costs several times as much as everything else that VERSION does. Only the module asked for is imported.
+costs several times as much as everything else that VERSION does. Only the module asked for is
+imported.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class EntryPoint:
     version: str
 
     def import_module(self) -> ModuleType:
-        """The module that the line names. Raises PluginNotAvailable naming line and distribution."""
+        """The module that the line names. Raises PluginNotAvailable naming the distribution."""
         from importlib import import_module  # noqa: PLC0415  (lazy: the seam "which plugin")
 
         module = self.value.partition(":")[0].strip()
@@ -45,7 +46,8 @@ class EntryPoint:
             return import_module(module)
         except Exception as error:
             raise PluginNotAvailable(
-                f'cannot import plugin "{self.name}" ({module} of {self.distribution} {self.version})',
+                f'cannot import plugin "{self.name}"'
+                f" ({module} of {self.distribution} {self.version})",
                 f"{type(error).__name__}: {error}",
             ) from error
 
@@ -55,12 +57,20 @@ class Plugin:
     """An installed plugin; nothing of it is imported until `load` is called."""
 
     entry_point: EntryPoint
-    supported_versions: tuple[str, ...]
+    versions: EntryPoint | None = None
     extensions: tuple[EntryPoint, ...] = ()
 
     @property
     def type(self) -> str:
         return self.entry_point.name
+
+    @property
+    def supported_versions(self) -> tuple[str, ...]:
+        """All versions, or those that the distribution's line in `cni.versions` names."""
+        if self.versions is None:
+            return spec.SINCE_0_1_0
+        attribute = self.versions.value.partition(":")[2].strip()
+        return tuple(getattr(self.versions.import_module(), attribute))
 
     def load(self) -> CniVerbs:
         """The plugin's hooks, surrounded by the installed extensions.
@@ -76,13 +86,15 @@ class Plugin:
         manager.add_hookspecs(CniVerbs)
         for entry_point in (self.entry_point, *self.extensions):
             try:
-                manager.register(entry_point.import_module(), name=f"{entry_point.group}:{entry_point.name}")
+                manager.register(
+                    entry_point.import_module(), name=f"{entry_point.group}:{entry_point.name}"
+                )
                 manager.check_pending()
             except pluggy.PluginValidationError as error:
                 raise PluginNotAvailable(
                     f'"{entry_point.name}" of {entry_point.distribution} is no CNI plugin: {error}'
                 ) from error
-        return cast(CniVerbs, manager.hook)
+        return cast("CniVerbs", manager.hook)
 
     def implements(self, verb: str) -> bool:
         """Whether the plugin's module has a hook for the verb, for example "GC"."""
@@ -95,7 +107,7 @@ def installed(path: Iterable[str] | None = None) -> dict[str, Plugin]:
     extensions = tuple(point for point in entry_points if point.group == EXTENSIONS)
     versions = {point.name: point for point in entry_points if point.group == VERSIONS}
     return {
-        point.name: Plugin(point, _supported_versions(versions.get(point.name)), extensions)
+        point.name: Plugin(point, versions.get(point.name), extensions)
         for point in reversed(entry_points)  # reversed: the first on the path wins
         if point.group == PLUGINS
     }
@@ -149,9 +161,3 @@ def _parse(text: str, distribution: str, version: str) -> Iterator[EntryPoint]:
         elif group in {PLUGINS, EXTENSIONS, VERSIONS} and "=" in line and not line.startswith("#"):
             name, _, value = line.partition("=")
             yield EntryPoint(group, name.strip(), value.strip(), distribution, version)
-
-
-def _supported_versions(point: EntryPoint | None) -> tuple[str, ...]:
-    if point is None:
-        return spec.SINCE_0_1_0
-    return tuple(getattr(point.import_module(), point.value.partition(":")[2].strip()))
