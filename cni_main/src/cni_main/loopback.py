@@ -60,7 +60,7 @@ def cni_status() -> None:
 
 
 def loopback_addresses(container: Namespace) -> tuple[IpConfig, ...]:
-    """The first address of each family. Raises CniError if `lo` has one that is no loopback address."""
+    """The first address of each family. Raises CniError if `lo` has one that is not loopback."""
     cidrs = [address.cidr for address in container.addresses(LOOPBACK)]
     foreign = next((cidr for cidr in cidrs if not cidr.is_loopback), None)
     if foreign:

@@ -36,7 +36,9 @@ CONTAINER_END = 1  # its index in the result's interfaces
 
 
 class PtpConf(MasqueradeConf):
-    mtu: int = Field(default=0, description="MTU of both ends in bytes; 0 keeps the kernel's default.")
+    mtu: int = Field(
+        default=0, description="MTU of both ends in bytes; 0 keeps the kernel's default."
+    )
 
 
 @hookimpl
@@ -109,7 +111,7 @@ def cni_status(request: Request, conf: PtpConf) -> None:
 
 
 def gateway_of(ip: IpConfig) -> Address:
-    """The address that the host's end answers with. Raises InvalidNetworkConfig if there is none."""
+    """The address that the host's end answers with. Raises InvalidNetworkConfig without one."""
     if ip.gateway is None:
         raise InvalidNetworkConfig(
             f"address {ip.address} has no gateway: ptp needs one for each, set it in ipam"
@@ -118,7 +120,7 @@ def gateway_of(ip: IpConfig) -> Address:
 
 
 def route_through_gateway(container: Namespace, name: str, ip: IpConfig) -> None:
-    """Reach the gateway directly and the subnet through it; the kernel's subnet route is replaced."""
+    """Reach the gateway directly and the subnet through it, in place of the kernel's own route."""
     gateway = gateway_of(ip)
     container.delete_route(name, ip.address)
     container.add_route(name, Route(host_cidr(gateway), scope=SCOPE_LINK), src=ip.address.ip)

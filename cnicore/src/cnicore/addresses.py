@@ -1,10 +1,25 @@
-"""IP addresses and prefixes as configurations and results write them."""
+"""Addresses and prefixes as configurations and results write them."""
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_interface
 
 from cnicore.result import Address, Cidr
+
+MAC = re.compile(
+    r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}|[0-9a-f]{2}(?:-[0-9a-f]{2}){5}|[0-9a-f]{4}(?:\.[0-9a-f]{4}){2}"
+)
+
+
+def parse_mac(text: str) -> str:
+    """An Ethernet address of six bytes as `02:00:5e:10:00:01`; "-" and "." separate as well.
+
+    Raises ValueError.
+    """
+    if not MAC.fullmatch(text.lower()):
+        raise ValueError(f"address {text}: invalid MAC address: write it as 02:00:5e:10:00:01")
+    return bytes.fromhex(re.sub("[:.-]", "", text)).hex(":")
 
 
 def parse_address(text: object) -> Address:
@@ -37,7 +52,7 @@ def host_cidr(address: Address) -> Cidr:
 
 def any_cidr(version: int) -> Cidr:
     """The destination of a default route."""
-    return IPv4Interface("0.0.0.0/0") if version == 4 else IPv6Interface("::/0")  # noqa: PLR2004
+    return IPv4Interface("0.0.0.0/0") if version == 4 else IPv6Interface("::/0")  # noqa: PLR2004  (the IP version)
 
 
 def is_default(destination: Cidr) -> bool:

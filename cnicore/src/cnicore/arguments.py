@@ -25,7 +25,8 @@ def parse_arguments(text: str, known: Iterable[str]) -> dict[str, str]:
     unknown = [f'"{key}={value}"' for key, value in pairs if key not in names]
     if unknown and not ignore_unknown:
         raise InvalidEnvironment(
-            f"ARGS: unknown args [{' '.join(unknown)}]: remove them or add {IGNORE_UNKNOWN}=1 to CNI_ARGS"
+            f"ARGS: unknown args [{' '.join(unknown)}]:"
+            f" remove them or add {IGNORE_UNKNOWN}=1 to CNI_ARGS"
         )
     return {key: value for key, value in values.items() if key in names}
 

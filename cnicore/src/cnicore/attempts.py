@@ -12,9 +12,7 @@ P = ParamSpec("P")
 class Attempt(Protocol):
     """Runs a step and remembers its failure: `attempt(delete_link, name)`."""
 
-    def __call__(
-        self, step: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs
-    ) -> None: ...
+    def __call__(self, step: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> None: ...
 
 
 @contextmanager

@@ -64,7 +64,9 @@ ListOf = Annotated[tuple[T, ...], BeforeValidator(_as_tuple)]
 class DnsConf(ConfModel):
     """What the container's resolver should use."""
 
-    nameservers: ListOf[str] = Field(default=(), description="Addresses of name servers, best first.")
+    nameservers: ListOf[str] = Field(
+        default=(), description="Addresses of name servers, best first."
+    )
     domain: str = Field(default="", description="The local domain, for short names.")
     search: ListOf[str] = Field(default=(), description="Domains to search for short names.")
     options: ListOf[str] = Field(default=(), description="Options for the resolver.")
@@ -73,7 +75,7 @@ class DnsConf(ConfModel):
         return Dns(self.nameservers, self.domain, self.search, self.options)
 
     def or_leased(self, leased: Dns) -> Dns:
-        """This if the configuration says anything (an empty list counts, an empty object does not)."""
+        """The configured one if it says anything; an empty list does, an empty object does not."""
         is_set = bool(self.domain or self.model_fields_set - {"domain"})
         return self.to_dns() if is_set else leased
 
@@ -82,7 +84,9 @@ class RouteConf(ConfModel):
     """A route that the container gets."""
 
     dst: IpCidr = Field(description="Destination prefix.")
-    gw: IpAddress | None = Field(default=None, description="Next hop; unset: the address's gateway.")
+    gw: IpAddress | None = Field(
+        default=None, description="Next hop; unset: the address's gateway."
+    )
     mtu: int = Field(default=0, ge=0, description="Path MTU in bytes; 0 leaves it to the kernel.")
     advmss: int = Field(default=0, ge=0, description="MSS to advertise, in bytes; 0: the kernel's.")
     priority: int = Field(default=0, ge=0, description="Metric; lower is preferred.")
@@ -127,21 +131,20 @@ class MasqueradeConf(NetConf):
 ConfT = TypeVar("ConfT", bound=ConfModel)
 
 
-def parse_config(model: type[ConfT], document: Document) -> ConfT:
-    """The document as the model.
+def parse_config(model: type[ConfT], document: Document, at: str = "") -> ConfT:
+    """The document as the model; `at` is the path of its key if it is only a part of the whole.
 
-    Raises InvalidNetworkConfig: `msg` names the first wrong key with its path, `details` the others.
+    Raises InvalidNetworkConfig: `msg` names the first wrong key with its path, `details` the rest.
     """
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        first, *others = [_describe(problem) for problem in error.errors(include_url=False)]
+        first, *others = [_describe(problem, at) for problem in error.errors(include_url=False)]
         raise InvalidNetworkConfig(first, "; ".join(others)) from error
 
 
-def _describe(problem: Any) -> str:
+def _describe(problem: Any, path: str) -> str:
     """One wrong key as `ipam.ranges[0][1].subnet: ...`."""
-    path = ""
     for part in problem["loc"]:
         path += f"[{part}]" if isinstance(part, int) else f".{part}"
     message = str(problem["msg"]).removeprefix("Value error, ")

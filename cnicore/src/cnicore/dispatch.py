@@ -25,7 +25,9 @@ def dispatch(request: Request, plugin: Plugin) -> Result | None:
     require_other_netns(request)
     hooks = plugin.load()
     conf = parse_config(hooks.cni_config(), request.document)
-    result: Result | None = getattr(hooks, f"cni_{request.verb.lower()}")(request=request, conf=conf)
+    result: Result | None = getattr(hooks, f"cni_{request.verb.lower()}")(
+        request=request, conf=conf
+    )
     return result
 
 

@@ -75,5 +75,6 @@ def failure(stdout: bytes, stderr: bytes, status: int) -> CniError:
     except (ValueError, TypeError, AttributeError) as problem:
         return ForeignError(
             0,
-            f"netplugin failed but error parsing its diagnostic message {json.dumps(text)}: {problem}",
+            "netplugin failed but error parsing its diagnostic message"
+            f" {json.dumps(text)}: {problem}",
         )

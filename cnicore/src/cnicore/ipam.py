@@ -17,7 +17,8 @@ def lease(request: Request, conf: NetConf, on_failure: OnFailure) -> Result:
     """
     if not conf.ipam.type:
         raise InvalidNetworkConfig(
-            f'ipam.type: no plugin name provided: "{conf.type}" needs an IPAM plugin, for example host-local'
+            "ipam.type: no plugin name provided:"
+            f' "{conf.type}" needs an IPAM plugin, for example host-local'
         )
     leased = delegate_add(conf.ipam.type, request)
     # only after success: a failed ADD leaves nothing by itself, and DEL would release what an

@@ -26,7 +26,8 @@ class Owner:
     @property
     def tag(self) -> str:
         """`cni:NETWORK/CONTAINER/IFNAME`, at most 126 bytes (an nftables comment holds 127)."""
-        return f"{network_prefix(self.network)}{short(self.container_id, LONGEST_CONTAINER_ID)}/{self.ifname}"
+        container = short(self.container_id, LONGEST_CONTAINER_ID)
+        return f"{network_prefix(self.network)}{container}/{self.ifname}"
 
     def chain(self, prefix: str = "CNI-") -> str:
         """The reference's iptables chain name, 28 characters; the interface is not part of it."""

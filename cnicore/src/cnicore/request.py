@@ -1,4 +1,4 @@
-"""One call of a plugin: the CNI_* variables and the configuration on stdin, checked in the reference's order.
+"""One call of a plugin: the CNI_* variables and stdin, checked in the reference's order.
 
 Nothing else reads the environment or stdin of a plugin.
 """
@@ -30,9 +30,9 @@ VALID_ATTACHMENTS = ("cni.dev/valid-attachments", "cni.dev/attachments")
 class Request:
     """What the runtime asks, without the plugin's own configuration.
 
-    `args` is CNI_ARGS and `path` CNI_PATH, both as given. `stdin` and `document` are the configuration
-    as bytes and decoded. `environ` is the whole environment, for plugins that this one runs.
-    `program` is the real path of this multicall binary, empty where there is none.
+    `args` is CNI_ARGS and `path` CNI_PATH, both as given. `stdin` and `document` are the
+    configuration as bytes and decoded. `environ` is the whole environment, for plugins that this
+    one runs. `program` is the real path of this multicall binary, empty where there is none.
     """
 
     verb: str
@@ -174,4 +174,6 @@ def read_document(stdin: bytes) -> Document:
 def _last_spelling(document: Document, key: str) -> Any:
     if key in document:
         return document[key]
-    return next((document[name] for name in reversed(document) if name.lower() == key.lower()), None)
+    return next(
+        (document[name] for name in reversed(document) if name.lower() == key.lower()), None
+    )

@@ -1,4 +1,7 @@
-"""What an ADD made, in the newest version of the specification (1.1.0, section 5); versions.py knows the others."""
+"""What an ADD made, as the newest version of the specification has it (1.1.0, section 5).
+
+versions.py knows the others.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ class IpConfig:
 class Route:
     """A route in the container; mtu and advmss in bytes, 0 for the kernel's choice.
 
-    `table` and `scope` are the kernel's numbers (scope 0 global, 253 link, 254 host), None if unset.
+    `table` and `scope` are the kernel's numbers (scope 0 global, 253 link, 254 host) or None.
     """
 
     dst: Cidr

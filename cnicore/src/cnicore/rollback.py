@@ -1,4 +1,4 @@
-"""Take back a half-done ADD: undo steps stand next to what they undo and run, last first, on failure."""
+"""Take back a half-done ADD: undo steps stand next to what they undo and run on failure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ P = ParamSpec("P")
 class OnFailure(Protocol):
     """Registers an undo step: `on_failure(delete_link, name)`."""
 
-    def __call__(
-        self, undo: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs
-    ) -> None: ...
+    def __call__(self, undo: Callable[P, object], /, *args: P.args, **kwargs: P.kwargs) -> None: ...
 
 
 @contextmanager
@@ -39,4 +37,4 @@ def best_effort(undo: Callable[[], object]) -> None:
     try:
         undo()
     except Exception as error:  # noqa: BLE001  (the failure that started the rollback is the one to report)
-        print(f"rollback: {error}", file=sys.stderr)  # noqa: T201
+        print(f"rollback: {error}", file=sys.stderr)  # noqa: T201  (stdout is the answer's alone)

@@ -1,4 +1,4 @@
-"""The names and numbers of the CNI specification: verbs, versions, and what a name may look like."""
+"""The names and numbers of the CNI specification: versions, and what a name may look like."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def parse_version(text: str) -> Version:
     """
     parts = (text or "0.1.0").split(".")
     if len(parts) > len(("major", "minor", "patch")) or not all(map(DECIMAL.fullmatch, parts)):
-        raise ValueError(f'"{text}" is no version: write MAJOR.MINOR.PATCH, for example "{CURRENT}"')
+        raise ValueError(
+            f'"{text}" is no version: write MAJOR.MINOR.PATCH, for example "{CURRENT}"'
+        )
     numbers = [int(part) for part in parts] + [0, 0]
     return numbers[0], numbers[1], numbers[2]
 

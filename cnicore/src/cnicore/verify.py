@@ -40,9 +40,13 @@ def verify_link(ns: Namespace, expected: Interface, kind: str) -> Link:
     if link is None:
         raise CniError(f"Interface {expected.name} not found: it was deleted after the ADD")
     if kind and link.kind != kind:
-        raise CniError(f"Interface {expected.name} is of type {link.kind or 'unknown'}, not of type {kind}")
+        raise CniError(
+            f"Interface {expected.name} is of type {link.kind or 'unknown'}, not of type {kind}"
+        )
     if expected.mac and link.mac.lower() != expected.mac.lower():
-        raise CniError(f"Interface {expected.name} Mac {link.mac} doesn't match prevResult: {expected.mac}")
+        raise CniError(
+            f"Interface {expected.name} Mac {link.mac} doesn't match prevResult: {expected.mac}"
+        )
     return link
 
 

@@ -55,9 +55,12 @@ class Addresses:
         other host can have it.
         """
         message = _message(self.link(name).index, address)
-        if isinstance(address, IPv4Interface) and address.network.prefixlen < SHORTEST_WITHOUT_BROADCAST:
+        if (
+            isinstance(address, IPv4Interface)
+            and address.network.prefixlen < SHORTEST_WITHOUT_BROADCAST
+        ):
             message["attrs"].append(("IFA_BROADCAST", str(address.network.broadcast_address)))
-        if address.version == 6 and not detect_duplicates:  # noqa: PLR2004
+        if address.version == 6 and not detect_duplicates:  # noqa: PLR2004  (the IP version)
             message["flags"] = IFA_F_NODAD
         with tolerate(errno.EEXIST):
             self.netlink.change(
@@ -100,7 +103,7 @@ class Addresses:
 
 def _message(index: int, address: Cidr) -> Any:
     message = ifaddrmsg()
-    message["family"] = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004
+    message["family"] = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004  (the IP version)
     message["prefixlen"] = address.network.prefixlen
     message["index"] = index
     message["attrs"] = [("IFA_LOCAL", str(address.ip)), ("IFA_ADDRESS", str(address.ip))]

@@ -20,16 +20,16 @@ def configure_interface(
 ) -> None:
     """Add the addresses, set the link up, add the routes.
 
-    A route without a gateway goes through the first gateway of its family, unless its scope is link.
+    A route without a gateway goes through the first one of its family, unless its scope is link.
     Addresses come before "up", so that the kernel announces them. Raises CniError.
     """
-    if any(ip.address.version == 6 for ip in ips):  # noqa: PLR2004
+    if any(ip.address.version == 6 for ip in ips):  # noqa: PLR2004  (the IP version)
         enable_ipv6(ns, name)
     for ip in ips:
         ns.add_address(name, ip.address, detect_duplicates=detect_duplicates)
     ns.set_up(name)
     gateways = first_gateways(ips)
-    if 6 in gateways and detect_duplicates:  # noqa: PLR2004
+    if 6 in gateways and detect_duplicates:  # noqa: PLR2004  (the IP version)
         ns.wait_until_settled(name, [ip.address for ip in ips])
     for route in routes:
         ns.add_route(name, with_gateway(route, gateways))
@@ -52,7 +52,7 @@ def first_gateways(ips: Sequence[IpConfig]) -> dict[int, Address]:
 
 
 def with_gateway(route: Route, gateways: dict[int, Address]) -> Route:
-    """The route as the kernel gets it. A gateway of 0.0.0.0 or :: says "none", as dhcp writes it."""
+    """The route as the kernel gets it. A gateway of 0.0.0.0 or ::, as dhcp writes it, is none."""
     if route.gw:
         return replace(route, gw=None) if route.gw.is_unspecified else route
     if route.scope == SCOPE_LINK:

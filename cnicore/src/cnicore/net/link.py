@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,10 @@ BRIDGE_VLAN_PVID, BRIDGE_VLAN_UNTAGGED = 0x2, 0x4  # linux/if_bridge.h
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link as the kernel describes it; indexes are of its own namespace, 0 for none."""
+    """A link as the kernel describes it; indexes are of its own namespace, 0 for none.
+
+    `filters_vlans` is a bridge's, `hairpin` and `isolated` are those of a bridge's port.
+    """
 
     index: int
     name: str
@@ -36,6 +40,9 @@ class Link:
     peer: int = 0
     alias: str = ""
     promiscuity: int = 0
+    filters_vlans: bool = False
+    hairpin: bool = False
+    isolated: bool = False
 
 
 class LinkNotFound(CniError):
@@ -64,19 +71,38 @@ class Links:
 
     def links(self) -> list[Link]:
         """Every link of the namespace."""
-        return [_decode(message) for message in self.netlink.dump("list links", RTM_GETLINK, ifinfmsg())]
+        return [
+            _decode(message) for message in self.netlink.dump("list links", RTM_GETLINK, ifinfmsg())
+        ]
 
-    def add_bridge(self, name: str, *, mtu: int = 0, vlan_filtering: bool = False) -> None:
-        """Create a bridge; an existing link of that name is left as it is."""
+    def add_bridge(
+        self, name: str, *, mac: str = "", mtu: int = 0, vlan_filtering: bool = False
+    ) -> bool:
+        """Create a bridge; whether there was none: an existing link of that name is left alone.
+
+        A bridge with a MAC address of its own keeps it; others take that of one of their ports.
+        """
         data = [("IFLA_BR_VLAN_FILTERING", 1)] if vlan_filtering else []
         attributes = [*_mtu(mtu), _kind("bridge", data)]
+        if mac:
+            attributes.append(("IFLA_ADDRESS", mac))
         with tolerate(errno.EEXIST):
-            self._create(f"create bridge {name}", _message(name, attributes))
+            what = "VLAN-filtering bridge" if vlan_filtering else "bridge"
+            self._create(f"create {what} {name}", _message(name, attributes))
+            return True
+        return False
 
-    def add_veth(  # noqa: PLR0913  (a pair has two ends)
-        self, name: str, *, peer: str, peer_in: Namespace, mtu: int = 0, peer_mac: str = "", master: str = ""
+    def add_veth(
+        self,
+        name: str,
+        *,
+        peer: str,
+        peer_in: Namespace,
+        mtu: int = 0,
+        peer_mac: str = "",
+        master: str = "",
     ) -> None:
-        """Create a veth pair whose other end is at once in the other namespace, under its final name.
+        """Create a veth pair whose peer is at once in the other namespace, under its final name.
 
         In place it takes under a millisecond; moving an end later takes twenty.
         """
@@ -85,7 +111,10 @@ class Links:
             remote.append(("IFLA_ADDRESS", peer_mac))
         if peer_in.fd is not None:
             remote.append(("IFLA_NET_NS_FD", peer_in.fd))
-        attributes = [*_mtu(mtu), _kind("veth", [("VETH_INFO_PEER", {"index": 0, "attrs": remote})])]
+        attributes = [
+            *_mtu(mtu),
+            _kind("veth", [("VETH_INFO_PEER", {"index": 0, "attrs": remote})]),
+        ]
         if master:
             attributes.append(("IFLA_MASTER", self.link(master).index))
         self._create(f"create the veth pair {name} and {peer}", _message(name, attributes))
@@ -117,7 +146,7 @@ class Links:
         self._set(f"connect {name} to {master}", name, [("IFLA_MASTER", index)])
 
     def set_bridge_port(self, name: str, *, hairpin: bool, isolated: bool) -> None:
-        """Write two flags of a bridge port: send back where it came from; speak to no other isolated port."""
+        """Write two flags of a port: reflect packets; keep away from other isolated ports."""
         port = [("IFLA_BRPORT_MODE", int(hairpin)), ("IFLA_BRPORT_ISOLATED", int(isolated))]
         info = [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", {"attrs": port})]
         message = _message(name, [("IFLA_LINKINFO", {"attrs": info})])
@@ -140,9 +169,11 @@ class Links:
     def delete_port_vlan(self, name: str, vid: int) -> None:
         self._change_port_vlan(f"remove VLAN {vid} from {name}", RTM_DELLINK, name, vid, 0)
 
-    def _change_port_vlan(self, act: str, kind: int, name: str, vid: int, flags: int) -> None:  # noqa: PLR0913
+    def _change_port_vlan(self, act: str, kind: int, name: str, vid: int, flags: int) -> None:
         info = ("IFLA_BRIDGE_VLAN_INFO", {"flags": flags, "vid": vid})
-        message = _message(attributes=[("IFLA_AF_SPEC", {"attrs": [info]})], index=self.link(name).index)
+        message = _message(
+            attributes=[("IFLA_AF_SPEC", {"attrs": [info]})], index=self.link(name).index
+        )
         message["family"] = socket.AF_BRIDGE
         self.netlink.change(act, kind, message)
 
@@ -190,8 +221,16 @@ def _vlans(port: Any) -> list[int]:
     return [info["vid"] for info in spec.get_attrs("IFLA_BRIDGE_VLAN_INFO")] if spec else []
 
 
+def _details(info: Any, part: str) -> Callable[[str], Any]:
+    """Reads what a link's driver tells; other drivers tell nothing of that name."""
+    details = info.get_attr(part) if info else None
+    # absent, or of a driver whose details stay bytes
+    return getattr(details, "get_attr", lambda _: None)
+
+
 def _decode(message: Any) -> Link:
     info = message.get_attr("IFLA_LINKINFO")
+    bridge, port = _details(info, "IFLA_INFO_DATA"), _details(info, "IFLA_INFO_SLAVE_DATA")
     return Link(
         index=message["index"],
         name=message.get_attr("IFLA_IFNAME"),
@@ -204,4 +243,7 @@ def _decode(message: Any) -> Link:
         peer=message.get_attr("IFLA_LINK") or 0,
         alias=message.get_attr("IFLA_IFALIAS") or "",
         promiscuity=message.get_attr("IFLA_PROMISCUITY") or 0,
+        filters_vlans=bool(bridge("IFLA_BR_VLAN_FILTERING")),
+        hairpin=bool(port("IFLA_BRPORT_MODE")),
+        isolated=bool(port("IFLA_BRPORT_ISOLATED")),
     )

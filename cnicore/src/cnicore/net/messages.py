@@ -1,8 +1,8 @@
 """The one door to pyroute2: its rtnetlink message classes, without the rest of the package.
 
-`import pyroute2` loads sockets, event loop and database, 180 ms for a process that lives 50. The message
-classes stand alone, so the package's name is bound to an empty module while they load; a later `import
-pyroute2` by anybody finds the whole package.
+`import pyroute2` loads sockets, event loop and database, 180 ms for a process that lives 50. The
+message classes stand alone, so the package's name is bound to an empty module while they load; a
+later `import pyroute2` by anybody finds the whole package.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Network namespaces as handles: functions take the handle that they act on, none is "inside" one."""
+"""Network namespaces as handles: functions take the one that they act on, none is "inside"."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def host_namespace() -> Iterator[Namespace]:
 
 @contextmanager
 def namespaces(netns: str) -> Iterator[Namespaces]:
-    """The host's and the container's namespace. Raises InvalidNetns if the latter cannot be opened."""
+    """The host's and the container's namespace. Raises InvalidNetns if the latter is none."""
     with host_namespace() as host:
         container = opener.get()(netns)
         try:
@@ -86,7 +86,7 @@ def namespaces(netns: str) -> Iterator[Namespaces]:
 
 @contextmanager
 def remaining_namespaces(netns: str) -> Iterator[RemainingNamespaces]:
-    """As `namespaces`, for DEL: an empty path, a missing one and a stale file mean that it is gone."""
+    """As `namespaces`, for DEL: with an empty path, a missing one or a stale file it is gone."""
     with host_namespace() as host:
         try:
             container = opener.get()(netns) if netns else None

@@ -1,4 +1,4 @@
-"""One rtnetlink socket: requests with their acknowledgements, dumps, and the kernel's own words for an error."""
+"""One rtnetlink socket: acknowledged requests, dumps, and the kernel's own words for an error."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Netlink:
             return
 
     def get(self, act: str, kind: int, message: Any) -> Any:
-        """Send a request and decode its one reply, a message of the same class. Raises KernelError."""
+        """Send a request and decode its one reply, of the same class. Raises KernelError."""
         self._send(kind, NLM_F_REQUEST, message)
         for type_, flags, payload in self._replies():
             if type_ == NLMSG_ERROR:

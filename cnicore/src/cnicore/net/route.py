@@ -23,7 +23,7 @@ FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 @dataclass(frozen=True, slots=True)
 class KernelRoute:
-    """A unicast route as the kernel has it; `gateways` has one entry for each next hop with a gateway."""
+    """A unicast route as the kernel has it; `gateways` has those of all its next hops."""
 
     dst: Cidr
     table: int
@@ -73,7 +73,7 @@ class Routes:
 
 
 def _exclusive(route: Route) -> int:
-    """Routes without a gateway of their own cannot be next hops of one route, so a second one is the first."""
+    """Routes with a gateway can be hops of one route; of those without, the second is the first."""
     return 0 if route.gw else NLM_F_EXCL
 
 

@@ -1,7 +1,7 @@
 """Enter another network namespace for a moment: the only place that calls setns.
 
-/proc/sys/net shows the namespace of the thread that looks, and a socket belongs to the namespace that
-it was made in; for everything else a handle's own socket will do.
+/proc/sys/net shows the namespace of the thread that looks, and a socket belongs to the namespace
+that it was made in; for everything else a handle's own socket will do.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ def open_netns(path: str) -> int:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise InvalidNetns(
-            f'failed to open netns "{path}": {reason(error)}: CNI_NETNS must name a live network namespace'
+            f'failed to open netns "{path}": {reason(error)}:'
+            " CNI_NETNS must name a live network namespace"
         ) from error
     if not _is_netns(fd):
         os.close(fd)

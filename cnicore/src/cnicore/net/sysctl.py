@@ -35,7 +35,7 @@ class Sysctls:
             file.write(value)
 
     def write_sysctl_if_there(self, key: str, value: str) -> None:
-        """For a parameter that only tunes: a kernel without it (IPv6 switched off) is no failure."""
+        """For a parameter that only tunes: a kernel without it (no IPv6) is no failure."""
         if self.read_sysctl(key) not in {None, value}:
             self.write_sysctl(key, value)
 

@@ -1,4 +1,4 @@
-"""A veth pair between the host and a container, the container's end under its final name at once."""
+"""A veth pair between host and container, the container's end under its final name at once."""
 
 from __future__ import annotations
 
@@ -17,20 +17,28 @@ from cnicore.rollback import OnFailure
 NAME_ATTEMPTS = 10
 
 
-def create_veth(  # noqa: PLR0913  (what a pair can have)
-    ns: Namespaces, owner: Owner, on_failure: OnFailure, *, mtu: int = 0, mac: str = "", master: str = ""
+def create_veth(
+    ns: Namespaces,
+    owner: Owner,
+    on_failure: OnFailure,
+    *,
+    mtu: int = 0,
+    mac: str = "",
+    master: str = "",
 ) -> tuple[Link, Link]:
     """Create the pair, tag the host's end with its owner and set it up; returns (host, container).
 
     The host's end is a port of `master` if there is one, and never accepts router advertisements: a
     container could reroute the host with them (CVE-2020-10749). `mtu` (0: the kernel's) is for both
-    ends, `mac` for the container's. Raises CniError, also when the container has the interface already.
+    ends, `mac` for the container's. Raises CniError, also when the container has the interface.
     """
     require_free_name(ns.container, owner.ifname)
     name = _create_under_free_name(ns, owner.ifname, mtu, mac, master)
     on_failure(ns.host.delete_link, name)
     ns.host.set_alias(name, owner.tag)
     ns.host.write_sysctl_if_there(f"net/ipv6/conf/{name}/accept_ra", "0")
+    # until its link-local address is settled the host could not look for its neighbour
+    ns.host.write_sysctl_if_there(f"net/ipv6/conf/{name}/accept_dad", "0")
     ns.host.set_up(name)
     return ns.host.link(name), ns.container.link(owner.ifname)
 
@@ -38,8 +46,8 @@ def create_veth(  # noqa: PLR0913  (what a pair can have)
 def require_free_name(container: Namespace, ifname: str) -> None:
     """Raise CniError if the container has an interface of that name.
 
-    To be asked before anything is leased: some IPAM plugins hand an attached container its own lease
-    again, and taking that back would cut it off.
+    To be asked before anything is leased: some IPAM plugins hand an attached container its own
+    lease again, and taking that back would cut it off.
     """
     if container.find_link(ifname):
         raise CniError(
@@ -47,11 +55,9 @@ def require_free_name(container: Namespace, ifname: str) -> None:
         )
 
 
-def _create_under_free_name(
-    ns: Namespaces, ifname: str, mtu: int, mac: str, master: str
-) -> str:
+def _create_under_free_name(ns: Namespaces, ifname: str, mtu: int, mac: str, master: str) -> str:
     for _ in range(NAME_ATTEMPTS):
-        name = f"veth{os.urandom(4).hex()}"
+        name = random_name()
         try:
             ns.host.add_veth(
                 name, peer=ifname, peer_in=ns.container, mtu=mtu, peer_mac=mac, master=master
@@ -64,8 +70,13 @@ def _create_under_free_name(
     raise CniError(f"no free name for the host's end of {ifname} after {NAME_ATTEMPTS} attempts")
 
 
+def random_name() -> str:
+    """A name for an end that nobody has to know by name, as the reference makes them."""
+    return f"veth{os.urandom(4).hex()}"
+
+
 def delete_owned_links(host: Namespace, owner: Owner) -> None:
-    """Delete the host's links that carry the owner's tag: DEL when the container's end is out of reach."""
+    """Delete the host's links with the owner's tag, for a container's end out of reach."""
     for link in host.links():
         if link.alias == owner.tag:
             host.delete_link(link.name)

@@ -58,12 +58,12 @@ class Caller:
     def add(self, conf: Document, **variables: str) -> Any:
         """ADD that must succeed: its result document. Raises AssertionError with the error."""
         outcome = self("ADD", conf, **variables)
-        assert outcome.status == 0, outcome.text  # noqa: S101
+        assert outcome.status == 0, outcome.text
         return outcome.document
 
 
 def plugin_directory(directory: Path) -> Path:
-    """Fill the directory as `cni install` does, enough for delegates to be found as this program's own."""
+    """Fill the directory as `cni install` does, enough for delegates to run in this process."""
     (directory / "cni").touch()
     for plugin_type in registry.installed():
         (directory / plugin_type).symlink_to("cni")

@@ -1,4 +1,4 @@
-"""A kernel in memory: namespaces with links, addresses, routes and sysctls, which fail when told to."""
+"""A kernel in memory: links, addresses, routes and sysctls, which fail when told to."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from cnicore.net.namespace import Namespace, opener
 from cnicore.net.netlink import KernelError
 from cnicore.net.route import RT_TABLE_MAIN, KernelRoute
 from cnicore.result import Address, Cidr, Route
+
 
 class FakeKernel:
     """Namespaces by path ("" is the host); `calls` is everything that was asked of them.
@@ -116,23 +117,35 @@ class FakeNamespace(Namespace):
         self._note("links")
         return list(self.by_name.values())
 
-    def add_bridge(self, name: str, *, mtu: int = 0, vlan_filtering: bool = False) -> None:
+    def add_bridge(
+        self, name: str, *, mac: str = "", mtu: int = 0, vlan_filtering: bool = False
+    ) -> bool:
         self._note("add_bridge", name, mtu, vlan_filtering)
-        if name not in self.by_name:
-            self._add_link(Link(0, name, "bridge", "02:00:00:00:00:b0", mtu or 1500))
+        is_new = name not in self.by_name
+        if is_new:
+            mac = mac or "02:00:00:00:00:b0"
+            self._add_link(Link(0, name, "bridge", mac, mtu or 1500, filters_vlans=vlan_filtering))
+        return is_new
 
     def add_veth(
-        self, name: str, *, peer: str, peer_in: Namespace, mtu: int = 0, peer_mac: str = "", master: str = ""
+        self,
+        name: str,
+        *,
+        peer: str,
+        peer_in: Namespace,
+        mtu: int = 0,
+        peer_mac: str = "",
+        master: str = "",
     ) -> None:
         self._note("add_veth", name, peer, mtu, peer_mac, master)
-        assert isinstance(peer_in, FakeNamespace)  # noqa: S101
+        assert isinstance(peer_in, FakeNamespace)
         master_index = self.link(master).index if master else 0
         if peer in peer_in.by_name:
             raise KernelError(f"create {peer}", errno.EEXIST)
         self._add_link(Link(0, name, "veth", "02:00:00:00:00:01", mtu or 1500, master=master_index))
-        peer_in._add_link(Link(0, peer, "veth", peer_mac or "02:00:00:00:00:02", mtu or 1500))  # noqa: SLF001
+        peer_in._add_link(Link(0, peer, "veth", peer_mac or "02:00:00:00:00:02", mtu or 1500))
         self._change(name, peer=peer_in.link(peer).index)
-        peer_in._change(peer, peer=self.link(name).index)  # noqa: SLF001
+        peer_in._change(peer, peer=self.link(name).index)
         self.peers[name], peer_in.peers[peer] = (peer_in, peer), (self, name)
 
     def delete_link(self, name: str) -> None:
@@ -141,7 +154,7 @@ class FakeNamespace(Namespace):
             return
         other, other_name = self.peers.get(name, (self, name))
         for namespace, link in ((self, name), (other, other_name)):
-            namespace._forget(link)  # noqa: SLF001
+            namespace._forget(link)
 
     def _forget(self, name: str) -> None:
         link = self.by_name.pop(name, None)
@@ -175,6 +188,7 @@ class FakeNamespace(Namespace):
 
     def set_bridge_port(self, name: str, *, hairpin: bool, isolated: bool) -> None:
         self._note("set_bridge_port", name, hairpin, isolated)
+        self._change(name, hairpin=hairpin, isolated=isolated)
 
     def port_vlans(self, name: str) -> list[int]:
         self._note("port_vlans", name)
@@ -204,6 +218,8 @@ class FakeNamespace(Namespace):
     def delete_address(self, name: str, address: Cidr) -> None:
         self._note("delete_address", name, str(address))
         self.cidrs[name] = [cidr for cidr in self.cidrs.get(name, []) if cidr != address]
+        index = self.link(name).index
+        self.table = [route for route in self.table if (route.link, route.dst) != (index, address)]
 
     def wait_until_settled(self, name: str, wanted: Collection[Cidr]) -> None:
         self._note("wait_until_settled", name, [str(cidr) for cidr in wanted])
@@ -236,9 +252,7 @@ class FakeNamespace(Namespace):
         self._note("delete_route", name, str(dst))
         index = self.link(name).index
         self.table = [
-            route
-            for route in self.table
-            if (route.link, route.dst.network) != (index, dst.network)
+            route for route in self.table if (route.link, route.dst.network) != (index, dst.network)
         ]
 
     # --- sysctls
@@ -250,4 +264,3 @@ class FakeNamespace(Namespace):
     def write_sysctl(self, key: str, value: str) -> None:
         self._note("write_sysctl", key, value)
         self.sysctls[key] = value
-

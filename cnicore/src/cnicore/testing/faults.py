@@ -1,4 +1,4 @@
-"""The real kernel, with one call that fails: what an ADD leaves behind when any of its steps does."""
+"""The real kernel, with one call that fails: what is left of an ADD when any of its steps does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cnicore.net.netlink import KernelError
 
 
 class FaultyKernel:
-    """Opens real handles; the call of number `fail_at` (from 1, over all handles) raises EIO instead.
+    """Opens real handles; call number `fail_at` (from 1, over all handles) raises EIO instead.
 
     `calls` counts. Closing is no call.
     """
@@ -61,11 +61,10 @@ class FaultyNamespace(Namespace):
 
 
 def failing_at_every_call(attempt: Callable[[], object]) -> Iterator[int]:
-    """Run `attempt` again and again, each time with the next call failing, until none fails any more.
+    """Run `attempt` again and again, each time with the next call failing, until none is left to.
 
-    Yields the number of the call that failed, after each failed attempt, so that the caller can look
-    at what was left. Raises AssertionError if an attempt succeeds although a call failed... which is
-    allowed for calls whose failure the plugin tolerates; the number is yielded then as well.
+    Yields the number of the failed call after each attempt, so that the caller can look at what was
+    left. An attempt may succeed all the same: plugins tolerate the failure of some calls.
     """
     number = 0
     while True:

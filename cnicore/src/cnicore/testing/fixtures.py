@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def plugin_directory(tmp_path: Path) -> Path:
     """A directory for CNI_PATH whose plugins run in this process."""
-    from cnicore.testing.calls import plugin_directory  # noqa: PLC0415
+    from cnicore.testing.calls import plugin_directory
 
     directory = tmp_path / "bin"
     directory.mkdir()
@@ -34,7 +34,7 @@ def plugin_directory(tmp_path: Path) -> Path:
 @pytest.fixture
 def call(plugin_directory: Path) -> Caller:
     """Calls plugins as a runtime does; `dataclasses.replace` it for another container."""
-    from cnicore.testing.calls import Caller  # noqa: PLC0415
+    from cnicore.testing.calls import Caller
 
     return Caller(plugin_directory, netns="/run/netns/c1")
 
@@ -42,7 +42,7 @@ def call(plugin_directory: Path) -> Caller:
 @pytest.fixture
 def fake_kernel() -> Iterator[FakeKernel]:
     """A kernel in memory, in place of the real one, with the container `/run/netns/c1`."""
-    from cnicore.testing.fake_kernel import FakeKernel  # noqa: PLC0415
+    from cnicore.testing.fake_kernel import FakeKernel
 
     kernel = FakeKernel()
     kernel.add_namespace("/run/netns/c1")
@@ -53,7 +53,7 @@ def fake_kernel() -> Iterator[FakeKernel]:
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
     """Fresh network and mount namespaces of the real kernel for one test."""
-    from cnicore.testing.sandbox import sandboxed  # noqa: PLC0415
+    from cnicore.testing.sandbox import sandboxed
 
     if os.geteuid() != 0:
         pytest.skip("needs root for namespaces of its own")

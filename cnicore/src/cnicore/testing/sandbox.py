@@ -36,7 +36,7 @@ class Sandbox:
         done = subprocess.run(
             [*prefix, "sh", "-c", command], capture_output=True, text=True, check=False, timeout=60
         )
-        assert done.returncode == 0, f"{command}: {done.stderr or done.stdout}"  # noqa: S101
+        assert done.returncode == 0, f"{command}: {done.stderr or done.stdout}"
         return done.stdout
 
     def json(self, command: str, netns: str = "") -> Any:
@@ -51,7 +51,9 @@ class Sandbox:
         path = self.container("outside")
         self.shell("ip link add uplink type veth peer name eth0 netns outside")
         self.shell(f"ip addr add {gateway} dev uplink nodad && ip link set uplink up")
-        self.shell(f"ip link set lo up; ip addr add {address} dev eth0 nodad; ip link set eth0 up", path)
+        self.shell(
+            f"ip link set lo up; ip addr add {address} dev eth0 nodad; ip link set eth0 up", path
+        )
         return path
 
 
