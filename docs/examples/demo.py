@@ -27,6 +27,7 @@ PRIVATE_DIRECTORIES = ("/run", "/var/lib")
 CONTAINERS = ("web", "db")
 INTERFACES = {"apps": "eth0", "wire": "eth1"}  # each network's interface in every container
 HOST = {4: "203.0.113.1", 6: "2001:db8::1"}
+MAIN_TABLE = 254
 OUTSIDE = {4: "203.0.113.2", 6: "2001:db8::2"}
 TIMEOUT = 10.0  # seconds, for each call of a plugin and each connection
 KEPT = ("apps0", "last_reserved_ip.", "/lock")
@@ -40,6 +41,9 @@ class StepFailed(Exception):
 
 
 def main() -> int:
+    if os.geteuid() != 0:
+        print("  ✗ the demo needs root, for namespaces of its own")
+        return 1
     if "--inside" not in sys.argv:
         unshare = ["unshare", "--net", "--mount", "--propagation", "private"]
         os.execvp("unshare", [*unshare, sys.executable, __file__, "--inside"])  # noqa: S606  (no shell)
@@ -92,6 +96,8 @@ def make_places(stack: ExitStack) -> dict[str, Namespace]:
     for name in (*CONTAINERS, "outside"):
         run(f"ip netns add {name}")
     run("ip link set lo up")
+    # duplicate address detection would have the gateway wait for a second or two
+    Path("/proc/sys/net/ipv6/conf/default/accept_dad").write_text("0", encoding="ascii")
     run("ip link add uplink type veth peer name eth0 netns outside")
     run("ip link set uplink addrgenmode none")
     for version, length in ((4, 24), (6, 64)):
@@ -172,9 +178,6 @@ def describe_addresses(added: AddResult, container: Namespace) -> Iterator[str]:
         yield f"{'└─' if route is shown[-1] else '├─'} route {route.dst.network}{via}"
 
 
-MAIN_TABLE = 254
-
-
 def send_packets(results: Results, places: dict[str, Namespace]) -> None:
     web, db = ({name: results[name][one].result.ips for name in results} for one in CONTAINERS)
     for network in results:
@@ -208,11 +211,12 @@ def seen_by(server: Namespace, address: str, client: Namespace) -> str:
         listener.settimeout(TIMEOUT)
         caller.settimeout(TIMEOUT)
         caller.connect(listener.getsockname())
+        caller.sendall(b"hello")
         connection, peer = listener.accept()
         with connection:
-            connection.sendall(caller.recv(5) if caller.send(b"hello") == 0 else connection.recv(5))
-            if caller.recv(5) != b"hello":
-                raise StepFailed(f"{address} did not answer")
+            connection.sendall(connection.recv(5))
+        if caller.recv(5) != b"hello":
+            raise StepFailed(f"{address} did not send back what it got")
     return str(peer[0])
 
 
@@ -240,22 +244,22 @@ def firewall_rules() -> list[str]:
     listings = [run("nft list ruleset")]
     if shutil.which("iptables-legacy-save"):  # the other iptables shows up in nft's listing
         listings.append(run("iptables-legacy-save"))
-    return [line for listing in listings for line in listing.splitlines() if line.strip(" }")]
+    return [line for listing in listings for line in listing.splitlines() if line.strip("\t }")]
 
 
-def require_nothing_left(
-    before: set[str], after: set[str], places: dict[str, Namespace]
-) -> None:
-    kept = {line for line in after - before if any(part in line for part in KEPT)}
-    changed = sorted((after ^ before) - kept)
-    if changed:
-        raise StepFailed(f"changed after the last delete: {'; '.join(changed)}")
-    for container in CONTAINERS:
-        left = {link.name for link in places[container].links()} - {"lo"}
-        if left:
-            raise StepFailed(f"left in {container}: {', '.join(sorted(left))}")
-    print(f"  ✓ nothing is left of {len(CONTAINERS)} containers in links, addresses, routes, firewall and files")
-    print("    (the networks keep for their next container:")
+def require_nothing_left(before: set[str], after: set[str], places: dict[str, Namespace]) -> None:
+    with step("nothing is left in links, addresses, routes, firewall and files"):
+        for container in CONTAINERS:
+            left = {link.name for link in places[container].links()} - {"lo"}
+            if left:
+                raise StepFailed(f"left in {container}: {', '.join(sorted(left))}")
+        kept = {line for line in after - before if any(part in line for part in KEPT)}
+        changed = sorted((after ^ before) - kept)
+        if changed:
+            raise StepFailed(f"changed after the last delete: {'; '.join(changed)}")
+    print("    but what the networks keep for their next container:")
+    for line in sorted(kept):
+        print(f"      {line}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import socket
 from collections.abc import Sequence
@@ -14,6 +13,9 @@ from cnicore.firewall.backend import Unavailable
 
 Command = dict[str, Any]
 """A command of the JSON schema (libnftables-json(5)), for example {"add": {"table": ...}}."""
+
+Object = dict[str, Any]
+"""An object of a listing: its kind is the one key."""
 
 NETLINK_NETFILTER = 12  # linux/netlink.h
 KINDS = {
@@ -41,8 +43,8 @@ class Nftables(Protocol):
     def set_json_output(self, val: bool) -> Any: ...  # noqa: FBT001  (the project's signature)
 
 
-_open: dict[tuple[int, int], Nftables] = {}
-"""The context of the network namespace used last.
+_open: dict[tuple[int, int, int], Nftables] = {}
+"""The one context of this process in its network namespace.
 
 Kept open, because closing one that deleted something waits 8 to 15 ms for the kernel.
 """
@@ -58,51 +60,50 @@ def change(act: str, commands: Sequence[Command]) -> None:
         raise Refused(act, words)
 
 
-def read(act: str, command: str) -> list[dict[str, Any]]:
-    """The objects that a `list` command names, each a dict with its kind as the one key.
+def read(act: str, **what: Any) -> list[Object]:
+    """The objects that a listing has, for example of `chain={"family": ..., "name": ...}`.
 
     Raises Refused (ENOENT if there is no such object), Unavailable.
     """
-    output = _query(act, command, is_json=True)
-    found: list[dict[str, Any]] = json.loads(output)["nftables"] if output else []
+    status, output, words = _context().json_cmd({"nftables": [{"list": what}]})
+    if status:
+        raise Refused(act, words)
+    found: list[Object] = output["nftables"] if output else []
     return [entry for entry in found if "metainfo" not in entry]
 
 
-def read_text(act: str, command: str) -> str:
-    """As `read`, in nft's own language, for `get`, which knows no other.
-
-    Raises Refused (ENOENT if there is no such object), Unavailable.
-    """
-    return _query(act, command, is_json=False)
-
-
-def read_if_there(act: str, command: str) -> list[dict[str, Any]]:
+def read_if_there(act: str, **what: Any) -> list[Object]:
     """As `read`, with nothing for what does not exist."""
     try:
-        return read(act, command)
+        return read(act, **what)
     except Refused as error:
         if error.errno != errno.ENOENT:
             raise
         return []
 
 
-def _query(act: str, command: str, *, is_json: bool) -> str:
+def get_element(act: str, path: str, key: str) -> str:
+    """The element of a map or set, in nft's language: in this version "get" speaks no other.
+
+    `path` is family, table and name. Both go into the command as they are, so they must not come
+    from a configuration. Raises Refused (ENOENT if there is no such element), Unavailable.
+    """
     context = _context()
-    context.set_json_output(is_json)
-    status, output, words = context.cmd(command)
+    context.set_json_output(False)
+    status, output, words = context.cmd(f"get element {path} {{ {key} }}")
     if status:
         raise Refused(act, words)
     return output
 
 
 def _context() -> Nftables:
-    # a context speaks to the namespace that it was opened in
+    # a context speaks to the namespace that it was opened in, and a fork would share its socket
     entry = os.stat("/proc/thread-self/ns/net")
-    namespace = entry.st_dev, entry.st_ino
-    if namespace not in _open:
+    place = os.getpid(), entry.st_dev, entry.st_ino
+    if place not in _open:
         _open.clear()
-        _open[namespace] = _open_context()
-    return _open[namespace]
+        _open[place] = _open_context()
+    return _open[place]
 
 
 def _open_context() -> Nftables:

@@ -120,7 +120,7 @@ def _delete_unused_chains() -> None:
 
 
 def _subnet_chains() -> Iterator[str]:
-    for entry in read_if_there("list chains", f"list chains {table.FAMILY}"):
+    for entry in read_if_there("list chains", chains={"family": table.FAMILY}):
         chain = entry.get("chain", {})
         if chain.get("table") == table.TABLE and chain["name"].startswith(table.SUBNET_CHAIN):
             yield chain["name"]
@@ -155,6 +155,6 @@ def _masquerades(chain: str) -> bool:
 
 def _statements(chain: str, kind: str) -> list[Any]:
     """The statements of a kind in the rules of a chain."""
-    rules = read(f"list the chain {chain}", f"list chain {table.FAMILY} {table.TABLE} {chain}")
+    rules = read(f"list the chain {chain}", chain={**table.IN_TABLE, "name": chain})
     statements = [one for rule in rules for one in rule.get("rule", {}).get("expr", [])]
     return [one[kind] for one in statements if kind in one]

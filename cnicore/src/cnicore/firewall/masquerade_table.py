@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from cnicore.firewall.libnftables import Command, Refused, read_if_there, read_text
+from cnicore.firewall.libnftables import Command, Refused, get_element, read_if_there
 from cnicore.owner import Owner
 from cnicore.result import Address, Cidr, IpConfig
 
@@ -110,9 +110,9 @@ def list_elements() -> list[Element]:
 
 def _find(address: Address) -> Element | None:
     name = MAPS[address.version]
-    command = f"get element {FAMILY} {TABLE} {name} {{ {address} }}"
+    act = f"look up {address} in the map {name}"
     try:
-        text = read_text(f"look up {address} in the map {name}", command)
+        text = get_element(act, f"{FAMILY} {TABLE} {name}", str(address))
     except Refused as error:
         if error.errno != errno.ENOENT:
             raise
@@ -122,7 +122,7 @@ def _find(address: Address) -> Element | None:
 
 
 def _elements_of(name: str) -> Iterator[Element]:
-    for entry in read_if_there(f"list the map {name}", f"list map {FAMILY} {TABLE} {name}"):
+    for entry in read_if_there(f"list the map {name}", map={**IN_TABLE, "name": name}):
         for key, verdict in entry.get("map", {}).get("elem", []):
             # libnftables writes a key without a comment, which is not ours, as a plain string
             described = key["elem"] if isinstance(key, dict) else {"val": key}

@@ -40,7 +40,9 @@ def has_rule(owner: Owner, address: Cidr) -> bool:
 
 def rules() -> list[Rule]:
     """All rules of the reference's chain; none if the reference never ran here."""
-    objects = read_if_there(f"list {TABLE}", f"list chain {FAMILY} {TABLE} {CHAIN}")
+    objects = read_if_there(
+        f"list {TABLE}", chain={"family": FAMILY, "table": TABLE, "name": CHAIN}
+    )
     return [entry["rule"] for entry in objects if "rule" in entry]
 
 

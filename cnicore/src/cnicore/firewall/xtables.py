@@ -31,9 +31,8 @@ def may_have(version: int, table: str, chain: str) -> bool:
     iptables-legacy wrote needs its table in the kernel. Without libnftables the answer is yes.
     """
     try:
-        found = read_if_there(
-            f"look for {chain}", f"list chain {NFT_FAMILIES[version]} {table} {chain}"
-        )
+        at = {"family": NFT_FAMILIES[version], "table": table, "name": chain}
+        found = read_if_there(f"look for {chain}", chain=at)
     except Unavailable:
         return True
     return bool(found) or _has_legacy_table(version, table)

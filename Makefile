@@ -1,0 +1,43 @@
+# Everything that one does with the project. CI runs `make test`, nothing else.
+# More arguments for pytest: make test ARGS="-k ptp". Another interpreter: make setup PYTHON=python3.12
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-test demo test lint type fix bench docs
+export PYTHON
+
+BIN := .venv/bin
+
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install what is missing: Debian packages, and the project with its tools into .venv.
+	@.ci/setup run
+
+setup-test:
+	@.ci/setup test
+
+demo: setup ## Attach two containers to two networks, send packets, take all of it back.
+	@$(BIN)/python docs/examples/demo.py
+
+test: setup-test lint type ## Lint, check the types, run every test.
+	@$(BIN)/pytest -q $(ARGS)
+
+lint: setup ## Check style, import directions, sizes and the changelog's file names.
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/lint-imports --no-logo >.venv/lint-imports.log || { cat .venv/lint-imports.log; exit 1; }
+	@$(BIN)/python .ci/sizes.py */src
+	@$(BIN)/python .ci/fragments.py $(wildcard changelog.d/*)
+
+type: setup ## Check the types strictly.
+	@$(BIN)/mypy
+
+fix: setup ## Repair what can be repaired by itself: formatting, imports.
+	@$(BIN)/ruff check --fix --quiet || true
+	@$(BIN)/ruff format
+
+bench: setup-test ## Time our plugins against Debian's, as whole processes.
+	@$(BIN)/python tests/benchmarks/run.py
+
+docs: setup ## Write the configuration reference from the plugins' models.
+	@$(BIN)/python docs/generate.py

@@ -1,0 +1,50 @@
+"""Distributions with plugins, made for one test."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+MINIMAL = """
+from cnicore.config import NetConf
+from cnicore.hookspecs import hookimpl
+from cnicore.result import Result
+
+@hookimpl
+def cni_config():
+    return NetConf
+
+@hookimpl
+def cni_add():
+    return Result()
+"""
+
+
+@pytest.fixture
+def minimal() -> str:
+    """Source of the smallest plugin: ADD succeeds with an empty result."""
+    return MINIMAL
+
+
+@pytest.fixture
+def distribute(tmp_path, monkeypatch):
+    """Puts a distribution on sys.path: `distribute(entry points, **modules)`; returns its folder."""
+    made = []
+
+    def distribute(entry_points, *, name="acme_plugins", version="1.2.3", **modules) -> Path:
+        folder = tmp_path / f"site{len(made)}"
+        info = folder / f"{name}-{version}.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text(entry_points)
+        for module, source in modules.items():
+            (folder / f"{module}.py").write_text(source)
+        made.extend(modules)
+        monkeypatch.syspath_prepend(folder)
+        return folder
+
+    yield distribute
+    for module in made:
+        sys.modules.pop(module, None)

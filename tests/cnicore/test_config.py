@@ -1,0 +1,111 @@
+"""How configurations are parsed."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+from pydantic import Field
+
+from cnicore.config import (
+    ConfModel,
+    DnsConf,
+    IpAddress,
+    ListOf,
+    MasqueradeConf,
+    NetConf,
+    RouteConf,
+    parse_config,
+)
+from cnicore.errors import InvalidNetworkConfig
+from cnicore.result import Dns
+
+
+class RangeConf(ConfModel):
+    gateway: IpAddress | None = None
+
+
+class SampleConf(NetConf):
+    is_gateway: bool = False
+    mtu: int = Field(default=0, ge=0)
+    ranges: ListOf[ListOf[RangeConf]] = ()
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({}, SampleConf()),
+        ({"isGateway": True}, SampleConf(is_gateway=True)),
+        ({"ISGATEWAY": True}, SampleConf(is_gateway=True)),
+        ({"isGateway": None, "mtu": None, "ipam": None}, SampleConf()),
+        ({"unknown": {"a": 1}}, SampleConf()),
+        ({"is_gateway": True}, SampleConf()),
+    ],
+)
+def test_keys_are_camel_case_in_any_case_and_null_is_the_default(document, expected):
+    assert parse_config(SampleConf, document) == expected
+
+
+def test_nested_keys_match_in_any_case_too():
+    conf = parse_config(SampleConf, {"RANGES": [[{"GateWay": "::ffff:10.0.0.1"}]]})
+    assert conf.ranges == ((RangeConf(gateway=ip_address("10.0.0.1")),),)
+
+
+@pytest.mark.parametrize(
+    ("document", "msg"),
+    [
+        ({"mtu": "1500"}, "mtu: input should be a valid integer, not '1500'"),
+        ({"mtu": 1.5}, "mtu: input should be a valid integer, not 1.5"),
+        ({"mtu": True}, "mtu: input should be a valid integer, not True"),
+        ({"mtu": -1}, "mtu: input should be greater than or equal to 0"),
+        ({"isGateway": 1}, "isGateway: input should be a valid boolean, not 1"),
+        ({"ipam": {"type": 5}}, "ipam.type: input should be a valid string, not 5"),
+        (
+            {"ranges": [[{}, {"gateway": "10.0.0.256"}]]},
+            "ranges[0][1].gateway: invalid IP address: 10.0.0.256",
+        ),
+    ],
+)
+def test_a_wrong_value_is_refused_with_the_path_of_its_key(document, msg):
+    with pytest.raises(InvalidNetworkConfig) as caught:
+        parse_config(SampleConf, document)
+    assert caught.value.msg == msg
+
+
+def test_further_wrong_keys_are_the_details():
+    with pytest.raises(InvalidNetworkConfig) as caught:
+        parse_config(SampleConf, {"mtu": -1, "isGateway": "yes", "ipam": []})
+    assert caught.value.msg.startswith("ipam: ")
+    assert caught.value.details == (
+        "isGateway: input should be a valid boolean, not 'yes';"
+        " mtu: input should be greater than or equal to 0"
+    )
+
+
+def test_a_part_of_a_document_is_named_by_its_place():
+    with pytest.raises(InvalidNetworkConfig) as caught:
+        parse_config(RangeConf, {"gateway": "x"}, "ipam")
+    assert caught.value.msg == "ipam.gateway: invalid IP address: x"
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({}, Dns(domain="leased")),
+        ({"domain": ""}, Dns(domain="leased")),
+        ({"domain": "own"}, Dns(domain="own")),
+        ({"nameservers": []}, Dns()),
+    ],
+)
+def test_configured_dns_is_preferred_to_leased_if_it_says_anything(document, expected):
+    assert parse_config(DnsConf, document).or_leased(Dns(domain="leased")) == expected
+
+
+def test_a_route_needs_a_destination():
+    with pytest.raises(InvalidNetworkConfig, match="dst: field required"):
+        parse_config(RouteConf, {"gw": "10.0.0.1"})
+
+
+def test_a_masquerading_backend_is_one_of_two():
+    with pytest.raises(InvalidNetworkConfig, match="ipMasqBackend: input should be"):
+        parse_config(MasqueradeConf, {"ipMasqBackend": "pf"})

@@ -1,0 +1,78 @@
+"""Where our plugins answer otherwise than the reference on purpose, and how that is told apart from a defect.
+
+Run as a program it prints the page of the documentation that is made from the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from conformance.intended import INTENDED, Intended
+from conformance.snapshot import Table
+
+UNCOMPARED = ("stderr", "stdout", "error/msg", "error/details")
+"""Texts are for people: each case says what ours must name."""
+
+INTRODUCTION = """\
+# Differences from the reference
+
+Our plugins get the same environment and standard input as the reference plugins, and leave the same
+exit status, result, links, addresses, routes, sysctls, firewall rules and files, except for what
+stands here. The page is made from the table that the differential tests use (`tests/conformance/intended.py`);
+they fail on a difference that is not in it, and on an entry that no configuration needs.
+Compared is Debian's package containernetworking-plugins 1.1.1; texts of errors are not compared.
+"""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One aspect of one step in which the two sets of plugins differ; a missing aspect is None."""
+
+    case: str
+    path: str
+    reference: Any
+    ours: Any
+
+    def __str__(self) -> str:
+        return f"{self.path}: reference {self.reference!r}, ours {self.ours!r}"
+
+
+def differences(
+    case: str, reference: dict[str, Table], ours: dict[str, Table]
+) -> Iterable[Difference]:
+    """All differences of a case, step by step."""
+    for step in reference:
+        for aspect in sorted(reference[step].keys() | ours[step].keys()):
+            pair = reference[step].get(aspect), ours[step].get(aspect)
+            if pair[0] != pair[1] and aspect not in UNCOMPARED:
+                yield Difference(case, f"{step}/{aspect}", *pair)
+
+
+def covers(intended: Intended, difference: Difference) -> bool:
+    return (
+        any(fnmatchcase(difference.case, name) for name in intended.cases)
+        and any(fnmatchcase(difference.path, path) for path in intended.paths)
+        and all(
+            wanted is ... or wanted == actual
+            for wanted, actual in (
+                (intended.reference, difference.reference),
+                (intended.ours, difference.ours),
+            )
+        )
+    )
+
+
+def page() -> str:
+    """The documentation's page: every reason with the configurations that show it."""
+    entries = "\n".join(
+        f"- **{intended.what}** {intended.why} Seen with: {', '.join(intended.cases)}."
+        for intended in INTENDED
+    )
+    return f"{INTRODUCTION}\n{entries}\n"
+
+
+if __name__ == "__main__":
+    print(page(), end="")  # noqa: T201
