@@ -49,6 +49,7 @@ ADDRESSES = [
     Case(
         "bridge two gateways of one family",
         bridge(ipam=host_local(V4, {"subnet": "10.8.0.0/24"}), isGateway=True),
+        REFUSED,
         says="br0",
     ),
     Case("bridge slash 30", bridge(ipam=host_local({"subnet": "10.7.0.4/30"}), isGateway=True)),
@@ -134,6 +135,7 @@ DEVICES = [
     Case(
         "bridge conflicting address",
         bridge(isGateway=True),
+        REFUSED,
         prepare=f"{ADD_BRIDGE} && ip addr add 10.9.0.1/24 dev br0",
         says="10.7.0.1/24",
     ),
@@ -150,6 +152,7 @@ DEVICES = [
     Case(
         "bridge overlapping ipv6 address",
         bridge(ipam=host_local(V6), isGateway=True),
+        REFUSED,
         prepare=f"{ADD_BRIDGE} && ip addr add fd07::9/64 dev br0 nodad",
         says="fd07::1/64",
     ),

@@ -5,6 +5,7 @@ What is random (names, MACs) is replaced by what it belongs to, what depends on 
 
 from __future__ import annotations
 
+import json
 import re
 import stat
 from collections import Counter
@@ -39,7 +40,18 @@ SYSCTLS = {
         "proxy_ndp",
     ),
 }
-XTABLES = re.compile(r"table ip6? (nat|filter|mangle|raw|security) ")
+XTABLES = ("iptables", "ip6tables")
+XTABLES_TABLE = re.compile(r"table ip6? (nat|filter|mangle|raw|security) ")
+SYSCTL_FILES = " ".join(
+    [
+        "/proc/sys/net/ipv4/ip_forward",
+        *(
+            f"/proc/sys/net/{family}/conf/*/{key}"
+            for family, keys in SYSCTLS.items()
+            for key in keys
+        ),
+    ]
+)
 MAC = re.compile(r"\b[0-9a-f]{2}(?::[0-9a-f]{2}){5}\b")
 VETH = re.compile(r"\bveth[0-9a-f]{8}\b")
 
@@ -86,16 +98,33 @@ class Symbols:
 
 def snapshot(sandbox: Sandbox, containers: Iterable[str], symbols: Symbols) -> Table:
     """What the host and the containers have now."""
-    netns = {"host": "", **{name: f"-n {name}" for name in containers}}
-    links = {ns: sandbox.json(f"ip {option} -d -json addr") for ns, option in netns.items()}
+    namespaces = ["host", *containers]
+    texts = outputs(sandbox, namespaces)
+    links = {ns: json.loads(texts[f"{ns} links"]) for ns in namespaces}
     symbols.learn(links)
     table: Table = {}
-    for ns, option in netns.items():
+    for ns in namespaces:
         table |= dict(flatten(f"{ns}/link", link_table(links[ns])))
-        table |= dict(flatten(f"{ns}/route", route_table(sandbox, option)))
-        table |= dict(sysctls(sandbox, ns, [link["ifname"] for link in links[ns]]))
-    table |= dict(firewall(sandbox)) | dict(files(DATA))
-    return {key: symbols.apply(value) for key, value in symbols.apply(table).items()}
+        routes = {version: texts[f"{ns} routes {version}"] for version in "46"}
+        table |= dict(flatten(f"{ns}/route", route_table(routes)))
+        names = {"all", *(link["ifname"] for link in links[ns] if link)}
+        table |= dict(sysctls(ns, texts[f"{ns} sysctls"], names))
+    table |= dict(firewall(texts)) | dict(files(DATA))
+    return symbols.apply(table)
+
+
+def outputs(sandbox: Sandbox, namespaces: Iterable[str]) -> dict[str, str]:
+    """What each command prints; one shell runs them all, because processes are what costs time."""
+    commands = {name: f"{name}-save" for name in XTABLES} | {"nft": "nft list ruleset"}
+    for ns in namespaces:
+        option, enter = ("", "") if ns == "host" else (f"-n {ns}", f"nsenter --net=/run/netns/{ns}")
+        commands[f"{ns} links"] = f"ip {option} -d -json addr"
+        for version in "46":
+            command = f"ip {option} -{version} -d -json route show table all"
+            commands[f"{ns} routes {version}"] = command
+        commands[f"{ns} sysctls"] = f"{enter} grep -s . {SYSCTL_FILES} || true"
+    script = " && printf '\\0' && ".join(f"{{ {command}; }}" for command in commands.values())
+    return dict(zip(commands, sandbox.shell(script).split("\0"), strict=True))
 
 
 def flatten(path: str, value: Any) -> Iterator[tuple[str, Any]]:
@@ -131,15 +160,15 @@ def chosen(document: Table, keys: Iterable[str]) -> Table:
     return {key: document[key] for key in keys if key in document}
 
 
-def route_table(sandbox: Sandbox, option: str) -> Table:
+def route_table(routes: dict[str, str]) -> Table:
     """Routes by table and destination; those that the kernel keeps by itself are left out."""
     table: Table = {}
     numbers: Counter[str] = Counter()
-    for family in ("-4", "-6"):
-        for route in sandbox.json(f"ip {option} {family} -d -json route show table all"):
+    for version, text in routes.items():
+        for route in json.loads(text or "[]"):
             if route.get("table") == "local" or route["dst"].startswith(("fe80:", "ff00:")):
                 continue
-            key = f"{family[1]} {route.get('table', 'main')} {route['dst']}"
+            key = f"{version} {route.get('table', 'main')} {route['dst']}"
             numbers[key] += 1
             table[f"{key} #{numbers[key]}"] = {
                 **chosen(route, ROUTE_KEYS),
@@ -152,27 +181,20 @@ def flattened_metrics(route: Table) -> Table:
     return {key: value for metrics in route.get("metrics", []) for key, value in metrics.items()}
 
 
-def sysctls(sandbox: Sandbox, ns: str, names: Iterable[str]) -> Iterator[tuple[str, Any]]:
+def sysctls(ns: str, text: str, names: set[str]) -> Iterator[tuple[str, Any]]:
     """The kernel parameters that plugins write, and some that they should not."""
-    files_ = [
-        f"{family}/conf/{name}/{key}"
-        for family, keys in SYSCTLS.items()
-        for name in ("all", *names)
-        for key in keys
-    ]
-    command = f"cd /proc/sys/net && grep -H . ipv4/ip_forward {' '.join(files_)} || true"
-    for line in sandbox.shell(command, "" if ns == "host" else ns).splitlines():
-        key, _, value = line.partition(":")
-        yield f"{ns}/sysctl/{key}", value
+    for line in text.splitlines():
+        key, _, value = line.removeprefix("/proc/sys/net/").partition(":")
+        if key == "ipv4/ip_forward" or key.split("/")[2] in names:
+            yield f"{ns}/sysctl/{key}", value
 
 
-def firewall(sandbox: Sandbox) -> Iterator[tuple[str, Any]]:
-    for command in ("iptables", "ip6tables"):
-        yield f"host/{command}", list(xtables_rules(sandbox.shell(f"{command}-save")))
-    ruleset = sandbox.shell("nft list ruleset")
-    lines = [line.strip() for line in ruleset.splitlines() if line.strip() and line[0] != "#"]
+def firewall(texts: dict[str, str]) -> Iterator[tuple[str, Any]]:
+    for command in XTABLES:
+        yield f"host/{command}", list(xtables_rules(texts[command]))
+    lines = [line.strip() for line in texts["nft"].splitlines() if line.strip() and line[0] != "#"]
     for title, text in tables(lines):
-        if not XTABLES.match(title):
+        if not XTABLES_TABLE.match(title):
             yield f"host/nft/{title.split(' {')[0]}", text
 
 

@@ -15,9 +15,7 @@ from conformance.stage import DATA, PLUGINS, environment
 pytestmark = pytest.mark.kernel
 
 COUNT = 32
-CONF = bridge(
-    ipam=host_local(V4, V6), isDefaultGateway=True, ipMasq=True, ipMasqBackend="iptables"
-)
+CONF = bridge(ipam=host_local(V4, V6), isDefaultGateway=True, ipMasq=True, ipMasqBackend="iptables")
 NAMES = [f"c{number}" for number in range(2, COUNT + 2)]
 
 
@@ -29,16 +27,16 @@ def call_for_all(verb, conf):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environment(
-                verb, {"CNI_CONTAINERID": name, "CNI_NETNS": f"/run/netns/{name}"}
-            ),
+            env=environment(verb, {"CNI_CONTAINERID": name, "CNI_NETNS": f"/run/netns/{name}"}),
         )
         for name in NAMES
     ]
     stdin = json.dumps(conf).encode()
     with ThreadPoolExecutor(COUNT) as pool:
         outputs = list(pool.map(lambda process: process.communicate(stdin, timeout=120), processes))
-    failed = [output for process, output in zip(processes, outputs, strict=True) if process.returncode]
+    failed = [
+        output for process, output in zip(processes, outputs, strict=True) if process.returncode
+    ]
     assert failed == []
     return [json.loads(stdout) if stdout else None for stdout, _ in outputs]
 

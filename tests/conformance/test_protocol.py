@@ -33,7 +33,12 @@ def start(conf, verb="ADD", plugin="loopback", **settings):
 @pytest.mark.parametrize(
     ("variables", "stdin", "code", "message"),
     [
-        ({"CNI_CONTAINERID": "a/b", "CNI_IFNAME": ""}, b"{", 4, "invalid characters in containerID"),
+        (
+            {"CNI_CONTAINERID": "a/b", "CNI_IFNAME": ""},
+            b"{",
+            4,
+            "invalid characters in containerID",
+        ),
         ({"CNI_CONTAINERID": "", "CNI_IFNAME": "a/b"}, b"{", 4, "interface name contains"),
         ({**NO_CONTAINER_ID, "CNI_PATH": ""}, b"{", 4, "[CNI_CONTAINERID,CNI_PATH] missing"),
         (NO_CONTAINER_ID, b"{", 4, "[CNI_CONTAINERID] missing"),
@@ -147,7 +152,14 @@ def test_a_plugin_that_is_terminated_leaves_nothing(our_stage, strace, syscall):
 
     for number in (1, 2, 6, 12):
         process = subprocess.Popen(
-            [*strace, "-o", "/dev/null", "-e", f"inject={syscall}:signal=SIGTERM:when={number}", PLUGINS / "ptp"],
+            [
+                *strace,
+                "-o",
+                "/dev/null",
+                "-e",
+                f"inject={syscall}:signal=SIGTERM:when={number}",
+                PLUGINS / "ptp",
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -243,6 +255,7 @@ def seen(stage):
     return {
         key: value
         for key, value in state.items()
-        if not key.endswith(kept) and not key.startswith("files/n1")
+        if not key.endswith(kept)
+        and not key.startswith("files/n1")
         or key.startswith("files/n1/10.")
     }

@@ -70,7 +70,9 @@ def test_what_one_attached_the_other_finds_healthy(stage, name, first, second):
     assert (checked.status, checked.stdout) == (0, b"")
 
 
-@pytest.mark.parametrize(("name", "first", "second"), pairs(["bridge masquerade", "ptp masquerade"]))
+@pytest.mark.parametrize(
+    ("name", "first", "second"), pairs(["bridge masquerade", "ptp masquerade"])
+)
 def test_deleting_leaves_the_neighbour_that_the_other_attached(stage, name, first, second):
     stage.sandbox.container("c2")
     neighbour = {"CNI_CONTAINERID": "c2", "CNI_NETNS": "/run/netns/c2"}
@@ -87,7 +89,9 @@ def test_deleting_leaves_the_neighbour_that_the_other_attached(stage, name, firs
     assert remains(stage) == alone
 
 
-@pytest.mark.parametrize(("name", "first", "second"), pairs(["bridge masquerade", "ptp masquerade"]))
+@pytest.mark.parametrize(
+    ("name", "first", "second"), pairs(["bridge masquerade", "ptp masquerade"])
+)
 def test_an_address_is_not_leased_twice_by_the_two(stage, name, first, second):
     stage.sandbox.container("c2")
     stage.use(first)

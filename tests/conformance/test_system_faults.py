@@ -108,7 +108,9 @@ def test_an_add_that_the_kernel_refuses_leaves_nothing(our_stage, strace, conf, 
     faults = list(faults_in(lines, syscalls))
     assert faults
 
-    wrong = [problem for fault in faults for problem in problems(our_stage, strace, conf, fault, before)]
+    wrong = [
+        problem for fault in faults for problem in problems(our_stage, strace, conf, fault, before)
+    ]
 
     assert wrong == []
 
@@ -117,7 +119,9 @@ def problems(stage, strace, conf, fault, before):
     """What is wrong after an ADD with the fault: no proper error, or something that is left."""
     done, _ = add(strace, conf, fault)
     error = done.stdout.decode()
-    if done.returncode == 0:  # a failure that the plugin tolerates, for example of a sysctl that only tunes
+    if (
+        done.returncode == 0
+    ):  # a failure that the plugin tolerates, for example of a sysctl that only tunes
         stage.call("DEL", conf)
     elif not error or not json.loads(error)["msg"]:
         yield f"{fault}: no error document, stderr {done.stderr.decode()!r}"
