@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -32,12 +33,14 @@ def minimal() -> str:
 def distribute(tmp_path, monkeypatch):
     """Puts a distribution on sys.path: `distribute(entry points, **modules)`; returns its folder."""
     made = []
+    numbers = count()
 
     def distribute(entry_points, *, name="acme_plugins", version="1.2.3", **modules) -> Path:
-        folder = tmp_path / f"site{len(made)}"
+        folder = tmp_path / f"site{len(list(tmp_path.iterdir()))}"
         info = folder / f"{name}-{version}.dist-info"
         info.mkdir(parents=True)
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        (info / "METADATA").write_text(metadata)
         (info / "entry_points.txt").write_text(entry_points)
         for module, source in modules.items():
             (folder / f"{module}.py").write_text(source)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from cnicore.errors import CniError, ForeignError
@@ -50,8 +52,8 @@ def test_an_error_document_keeps_its_code(program):
         ("kill -9 $$", "netplugin failed with no error message: signal: 9"),
         (
             "echo oops; exit 1",
-            r'netplugin failed but error parsing its diagnostic message "oops\n":'
-            " Expecting value: line 1 column 1 (char 0)",
+            r'netplugin failed but error parsing its diagnostic message "oops\n": Expecting value:'
+            " line 1 column 1 (char 0)",
         ),
     ],
 )
@@ -81,7 +83,7 @@ def test_a_busy_file_is_tried_again_and_then_given_up(program, monkeypatch):
     pauses = []
     monkeypatch.setattr("time.sleep", pauses.append)
     file = program("echo done")
-    with open(file, "a"), pytest.raises(CniError, match="Text file busy"):
+    with Path(file).open("a"), pytest.raises(CniError, match="Text file busy"):
         execute(file, {}, b"")
     assert pauses == [1.0] * 5
     assert execute(file, {}, b"") == b"done\n"

@@ -161,9 +161,10 @@ class TestPrevResult:
             _ = request_for("DEL", {**CONF, "prevResult": []}).prev_result
 
 
-class TestValidAttachments:
-    ONE = [{"containerID": "a", "ifname": "eth0"}]
+ONE = [{"containerID": "a", "ifname": "eth0"}]
 
+
+class TestValidAttachments:
     @pytest.mark.parametrize(
         ("change", "expected"),
         [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from cnicore.errors import CniError
@@ -22,6 +22,7 @@ KINDS = {
     os.strerror(number): number
     for number in (errno.ENOENT, errno.EEXIST, errno.EBUSY, errno.EOPNOTSUPP, errno.EPERM)
 }
+INTERRUPTED, INTERRUPTED_ATTEMPTS = os.strerror(errno.EINTR), 20
 NO_SUPPORT = {errno.EOPNOTSUPP, errno.EPERM}
 
 
@@ -55,9 +56,8 @@ def change(act: str, commands: Sequence[Command]) -> None:
 
     `act` completes "could not ...". Raises Refused, Unavailable without library or kernel support.
     """
-    status, _, words = _context().json_cmd({"nftables": list(commands)})
-    if status:
-        raise Refused(act, words)
+    context = _context()
+    _insist(act, lambda: context.json_cmd({"nftables": list(commands)}))
 
 
 def read(act: str, **what: Any) -> list[Object]:
@@ -65,9 +65,8 @@ def read(act: str, **what: Any) -> list[Object]:
 
     Raises Refused (ENOENT if there is no such object), Unavailable.
     """
-    status, output, words = _context().json_cmd({"nftables": [{"list": what}]})
-    if status:
-        raise Refused(act, words)
+    context = _context()
+    output = _insist(act, lambda: context.json_cmd({"nftables": [{"list": what}]}))
     found: list[Object] = output["nftables"] if output else []
     return [entry for entry in found if "metainfo" not in entry]
 
@@ -90,10 +89,18 @@ def get_element(act: str, path: str, key: str) -> str:
     """
     context = _context()
     context.set_json_output(False)
-    status, output, words = context.cmd(f"get element {path} {{ {key} }}")
-    if status:
-        raise Refused(act, words)
-    return output
+    return str(_insist(act, lambda: context.cmd(f"get element {path} {{ {key} }}")))
+
+
+def _insist(act: str, run: Callable[[], tuple[int, Any, str]]) -> Any:
+    """Run again while other processes change what the library reads; returns the output."""
+    for _ in range(INTERRUPTED_ATTEMPTS):
+        status, output, words = run()
+        if not status:
+            return output
+        if INTERRUPTED not in words:
+            break
+    raise Refused(act, words)
 
 
 def _context() -> Nftables:
