@@ -2,8 +2,8 @@
 
 import pytest
 
-from cnicore.net.link import Link
 from cnicore.addresses import parse_cidr
+from cnicore.net.link import Link
 
 CONF = {"cniVersion": "1.1.0", "name": "lo", "type": "loopback"}
 

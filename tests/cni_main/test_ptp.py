@@ -47,7 +47,11 @@ def leases(tmp_path):
         ({"ipam": {"type": "../bin/sh"}}, 999, "invalid plugin name: ../bin/sh"),
         ({"ipam": {"type": "no-such"}}, 999, 'failed to find plugin "no-such" in path ['),
         ({"dns": {"nameservers": "1.1.1.1"}}, 7, "dns.nameservers: "),
-        ({"ipam": {"type": "static", "addresses": []}}, 7, "IPAM plugin returned missing IP config"),
+        (
+            {"ipam": {"type": "static", "addresses": []}},
+            7,
+            "IPAM plugin returned missing IP config",
+        ),
         (
             {"ipam": {"type": "static", "addresses": [{"address": "10.1.0.2/24"}]}},
             7,
@@ -155,7 +159,9 @@ def test_an_old_version_without_a_way_to_say_the_result_leaves_nothing(call, fak
         {"address": "10.2.0.2/24", "gateway": "10.2.0.1"},
     ]
 
-    outcome = call("ADD", {**CONF, "cniVersion": "0.2.0", "ipam": {"type": "static", "addresses": two}})
+    outcome = call(
+        "ADD", {**CONF, "cniVersion": "0.2.0", "ipam": {"type": "static", "addresses": two}}
+    )
 
     assert "does not support more than 1 address per family" in outcome.document["msg"]
     assert fake_kernel.snapshot() == before

@@ -36,7 +36,7 @@ def distribute(tmp_path, monkeypatch):
     numbers = count()
 
     def distribute(entry_points, *, name="acme_plugins", version="1.2.3", **modules) -> Path:
-        folder = tmp_path / f"site{len(list(tmp_path.iterdir()))}"
+        folder = tmp_path / f"site{next(numbers)}"
         info = folder / f"{name}-{version}.dist-info"
         info.mkdir(parents=True)
         metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"

@@ -34,12 +34,12 @@ class SampleConf(NetConf):
 @pytest.mark.parametrize(
     ("document", "expected"),
     [
-        ({}, SampleConf()),
-        ({"isGateway": True}, SampleConf(isGateway=True)),
-        ({"ISGATEWAY": True}, SampleConf(isGateway=True)),
-        ({"isGateway": None, "mtu": None, "ipam": None}, SampleConf()),
-        ({"unknown": {"a": 1}}, SampleConf()),
-        ({"is_gateway": True}, SampleConf()),
+        ({}, (False, 0, "")),
+        ({"isGateway": True}, (True, 0, "")),
+        ({"ISGATEWAY": True}, (True, 0, "")),
+        ({"isGateway": None, "mtu": None, "ipam": None}, (False, 0, "")),
+        ({"unknown": {"a": 1}}, (False, 0, "")),
+        ({"is_gateway": True}, (False, 0, "")),
     ],
 )
 def test_keys_are_camel_case_in_any_case_and_null_is_the_default(document, expected):

@@ -13,7 +13,7 @@ VARIABLES: dict[str, dict[str, str | None]] = {
     "no netns": {"CNI_NETNS": None},
     "no ifname": {"CNI_IFNAME": None},
     "no path": {"CNI_PATH": None},
-    "nothing": {name: None for name in ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH")},
+    "nothing": dict.fromkeys(("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH")),
     "container id with a slash": {"CNI_CONTAINERID": "../c1"},
     "container id with a newline": {"CNI_CONTAINERID": "c1\n"},
     "container id that starts with a dot": {"CNI_CONTAINERID": ".c1"},

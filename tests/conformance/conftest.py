@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+
 from conformance.scenario import Case
 from conformance.snapshot import Table
 from conformance.stage import REFERENCE, Stage, install, staged

@@ -44,9 +44,9 @@ def differences(
     case: str, reference: dict[str, Table], ours: dict[str, Table]
 ) -> Iterable[Difference]:
     """All differences of a case, step by step."""
-    for step in reference:
-        for aspect in sorted(reference[step].keys() | ours[step].keys()):
-            pair = reference[step].get(aspect), ours[step].get(aspect)
+    for step, expected in reference.items():
+        for aspect in sorted(expected.keys() | ours[step].keys()):
+            pair = expected.get(aspect), ours[step].get(aspect)
             if pair[0] != pair[1] and aspect not in UNCOMPARED:
                 yield Difference(case, f"{step}/{aspect}", *pair)
 

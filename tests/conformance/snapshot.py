@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from cnicore.testing.sandbox import Sandbox
-
 from conformance.stage import DATA
 
 Table = dict[str, Any]

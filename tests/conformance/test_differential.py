@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from conformance import cases_bridge, cases_ipam, cases_protocol, cases_ptp
 from conformance.differences import Difference, covers, differences, page
 from conformance.intended import INTENDED

@@ -255,7 +255,6 @@ def seen(stage):
     return {
         key: value
         for key, value in state.items()
-        if not key.endswith(kept)
-        and not key.startswith("files/n1")
+        if (not key.endswith(kept) and not key.startswith("files/n1"))
         or key.startswith("files/n1/10.")
     }

@@ -37,7 +37,9 @@ def veth(ns):
 
 
 class TestLinks:
-    def test_a_veth_has_its_ends_in_both_namespaces_under_their_final_names(self, ns, veth, sandbox):
+    def test_a_veth_has_its_ends_in_both_namespaces_under_their_final_names(
+        self, ns, veth, sandbox
+    ):
         host, container = veth
 
         (inside,) = sandbox.json("ip -json link show eth0", "c1")
@@ -102,7 +104,9 @@ class TestLinks:
         with pytest.raises(KernelError) as caught:
             ns.container.add_route("eth0", route)
 
-        assert caught.value.msg.startswith("could not add route '10.9.0.0/16 via 192.0.2.1 dev eth0")
+        assert caught.value.msg.startswith(
+            "could not add route '10.9.0.0/16 via 192.0.2.1 dev eth0"
+        )
         assert "nvalid gateway" in caught.value.details or "down" in caught.value.msg
 
     def test_a_refused_name_is_the_kernels_error(self, ns):

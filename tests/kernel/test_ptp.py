@@ -26,7 +26,7 @@ SERVE_ONCE = (
 ASK = (
     "python3 -c 'import socket,time\n"
     "for _ in range(100):\n"
-    " try: print(socket.create_connection((\"{0}\",7000),5).recv(99).decode()); break\n"
+    ' try: print(socket.create_connection(("{0}",7000),5).recv(99).decode()); break\n'
     " except ConnectionRefusedError: time.sleep(.02)'"
 )
 
@@ -43,7 +43,11 @@ def attached(sandbox, call):
 
 def state(sandbox, *containers):
     """Everything that an attachment could leave, on the host and in containers."""
-    commands = ("ip -json addr", "ip -json route show table all", "ip -json -6 route show table all")
+    commands = (
+        "ip -json addr",
+        "ip -json route show table all",
+        "ip -json -6 route show table all",
+    )
     kernel = [sandbox.shell(command, name) for name in ("", *containers) for command in commands]
     rules = sandbox.shell("nft list ruleset; iptables-save -t nat | grep -c CNI- || true")
     files = sandbox.shell("find /var/lib/cni -type f ! -name lock ! -name 'last_reserved_ip.*'")

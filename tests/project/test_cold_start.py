@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+
 from conformance.stage import PLUGINS, environment, install, staged
 
 NEVER = {"importlib.metadata", "asyncio", "click", "cnicore.cli", "cnicore.runtime", "pyroute2.ndb"}

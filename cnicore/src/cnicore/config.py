@@ -150,6 +150,5 @@ def _describe(problem: Any, path: str) -> str:
     message = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"].endswith("_type"):
         message = f"{message}, not {problem['input']!r}"
-    if message.startswith(("Input ", "Field ")):  # pydantic's own words, here after a colon
-        message = message[0].lower() + message[1:]
+    message = message[0].lower() + message[1:] if message.startswith("Input ") else message
     return f"{path.lstrip('.')}: {message}" if path else message

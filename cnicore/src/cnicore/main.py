@@ -65,7 +65,8 @@ def _read_stdin() -> bytes:
 
 
 def _write(stdout: int | None, text: str) -> None:
-    data = text.encode(errors="backslashreplace")  # half a surrogate pair is valid JSON as an escape
+    # half a surrogate pair is valid JSON as an escape
+    data = text.encode(errors="backslashreplace")
     try:
         while data and stdout is not None:
             data = data[os.write(stdout, data) :]
