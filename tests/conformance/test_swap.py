@@ -28,6 +28,8 @@ CHECKED = [name for name in CONFS if name != "bridge l2"]  # the reference's CHE
 KEPT = (
     "sysctl/",  # forwarding stays on
     "host/link/br0/",
+    "host/route/4 main 10.7.0.0/24 ",
+    "host/route/6 main fd07::/64 ",
     "files/n1/last_reserved_ip.",
     "files/n1/lock",
     "files/n1/mode",
