@@ -9,12 +9,13 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from cnicore.errors import InvalidNetns, reason
 
 CLONE_NEWNET = 0x40000000
 NS_GET_NSTYPE = 0xB703  # linux/nsfs.h
+RETURN_ATTEMPTS = 3
 OWN = "/proc/thread-self/ns/net"
 
 
@@ -57,9 +58,18 @@ def inside(fd: int | None) -> Iterator[None]:
         try:
             yield
         finally:
-            _setns(home)
+            _return_to(home)
     finally:
         os.close(home)
+
+
+def _return_to(home: int) -> None:
+    """Insist: a thread that stayed would do everything else, undoing too, in the wrong namespace."""
+    for _ in range(RETURN_ATTEMPTS - 1):
+        with suppress(OSError):
+            _setns(home)
+            return
+    _setns(home)
 
 
 def _setns(fd: int) -> None:
