@@ -253,13 +253,20 @@ def require_nothing_left(before: set[str], after: set[str], places: dict[str, Na
             left = {link.name for link in places[container].links()} - {"lo"}
             if left:
                 raise StepFailed(f"left in {container}: {', '.join(sorted(left))}")
-        kept = {line for line in after - before if any(part in line for part in KEPT)}
+        kept = {line for line in after - before if is_kept(line)}
         changed = sorted((after ^ before) - kept)
         if changed:
             raise StepFailed(f"changed after the last delete: {'; '.join(changed)}")
     print("    but what the networks keep for their next container:")
-    for line in sorted(kept):
+    for line in sorted(line for line in kept if not line.startswith("rule ")):
         print(f"      {line}")
+    print("      the firewall's table inet cni, without any container in it")
+
+
+def is_kept(line: str) -> bool:
+    """Whether the line is no attachment's: what is in the firewall for one carries its name."""
+    is_frame = line.startswith("rule ") and "cni:" not in line and "CNI-" not in line
+    return is_frame or any(part in line for part in KEPT)
 
 
 if __name__ == "__main__":
