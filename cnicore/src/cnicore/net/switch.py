@@ -64,7 +64,7 @@ def inside(fd: int | None) -> Iterator[None]:
 
 
 def _return_to(home: int) -> None:
-    """Insist: a thread that stayed would do everything else, undoing too, in the wrong namespace."""
+    """Insist: a thread that stayed would do all else, undoing too, in the wrong namespace."""
     for _ in range(RETURN_ATTEMPTS - 1):
         with suppress(OSError):
             _setns(home)
