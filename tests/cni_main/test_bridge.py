@@ -236,7 +236,7 @@ def test_a_disabled_interface_stays_down_and_passes_check(call, container):
 
 def test_a_port_without_carrier_fails_the_add(call, fake_kernel, host, monkeypatch):
     monkeypatch.setattr(device, "PORT_TIMEOUT", 0)
-    monkeypatch.setattr(host, "set_up", lambda name: host._change(name, operstate="down"))
+    monkeypatch.setattr(host, "set_up", lambda name: host.change(name, operstate="down"))
     before = fake_kernel.snapshot()
 
     outcome = call("ADD", LAYER_2)

@@ -193,16 +193,16 @@ TAMPERING = {
     "its MAC address is another": lambda host, container: container.set_mac("eth0", "02::99"),
     "an address is gone": lambda host, container: container.cidrs["eth0"].pop(),
     "the routes are gone": lambda host, container: container.table.clear(),
-    "the port left the bridge": lambda host, container: host._change(port_of(host), master=0),
+    "the port left the bridge": lambda host, container: host.change(port_of(host), master=0),
     "the port is down": lambda host, container: host.set_down(port_of(host)),
     "the port is not isolated": lambda host, container: host.set_bridge_port(
         port_of(host), hairpin=False, isolated=False
     ),
     "the bridge is gone": lambda host, container: host.delete_link("br0"),
     "the bridge is down": lambda host, container: host.set_down("br0"),
-    "the bridge is of another kind": lambda host, container: host._change("br0", kind="dummy"),
+    "the bridge is of another kind": lambda host, container: host.change("br0", kind="dummy"),
     "the bridge's MAC address is another": lambda host, container: host.set_mac("br0", "02::98"),
-    "the bridge is not promiscuous": lambda host, container: host._change("br0", promiscuity=0),
+    "the bridge is not promiscuous": lambda host, container: host.change("br0", promiscuity=0),
     "the gateway's address is gone": lambda host, container: host.cidrs["br0"].pop(),
 }
 

@@ -26,7 +26,8 @@ class Case:
     """A configuration that both sets of plugins get.
 
     `stdin` replaces the configuration's JSON, `prepare` is run before the first verb, `says` is part
-    of our error's text where the first verb fails.
+    of our error's text where the first verb fails. `chain` is what the reference attaches before,
+    plugin by plugin, so that both sets start from the same; then `prepare_chained` is run.
     """
 
     name: str
@@ -37,19 +38,22 @@ class Case:
     stdin: str | None = None
     prepare: str = ""
     says: str = ""
+    chain: tuple[Mapping[str, Any], ...] = ()
+    prepare_chained: str = ""
 
 
 def play(case: Case, suites: Mapping[str, Path], suite: str) -> dict[str, Table]:
     """What was seen after each verb, by its number and name, as flat tables."""
     with staged(suites) as stage:
-        stage.use(suite)
         if case.prepare:
             stage.sandbox.shell(case.prepare)
+        chained = attach_chain(stage, case)
+        stage.use(suite)
         symbols = Symbols(json.dumps(asdict(case)))
-        previous: Any = None
+        previous = chained
         seen: dict[str, Table] = {}
         for number, verb in enumerate(case.verbs, 1):
-            answer = call(stage, case, verb, previous)
+            answer = call(stage, case, verb, chained if verb == "ADD" else previous)
             state = snapshot(stage.sandbox, ["c1"], symbols)
             seen[f"{number} {verb}"] = dict(answer_table(answer, symbols)) | state
             if verb == "ADD" and answer.status == 0:
@@ -57,10 +61,25 @@ def play(case: Case, suites: Mapping[str, Path], suite: str) -> dict[str, Table]
         return seen
 
 
+def attach_chain(stage: Stage, case: Case) -> Any:
+    """The result of the plugins before the one that is compared, None if there are none."""
+    stage.use("reference")
+    result: Any = None
+    for conf in case.chain:
+        answer = stage.call(
+            "ADD", conf | {"prevResult": result} if result else conf, case.variables
+        )
+        assert answer.status == 0, answer.stdout
+        result = answer.document
+    if case.prepare_chained:
+        stage.sandbox.shell(case.prepare_chained)
+    return result
+
+
 def call(stage: Stage, case: Case, verb: str, previous: Any) -> Answer:
     if case.stdin is not None:
         conf: Mapping[str, Any] | bytes = case.stdin.encode("utf-8", "surrogateescape")
-    elif previous is not None and verb in {"CHECK", "DEL"}:
+    elif previous is not None and "prevResult" not in case.conf:
         conf = {**case.conf, "prevResult": previous}
     else:
         conf = case.conf
@@ -91,7 +110,8 @@ def listed(value: Any) -> Any:
 def main() -> None:
     order = json.load(sys.stdin)
     suites = {name: Path(directory) for name, directory in order["suites"].items()}
-    case = Case(**{**order["case"], "verbs": tuple(order["case"]["verbs"])})
+    lists = {name: tuple(order["case"][name]) for name in ("verbs", "chain")}
+    case = Case(**{**order["case"], **lists})
     json.dump(play(case, suites, order["suite"]), sys.stdout)
 
 

@@ -20,7 +20,18 @@ from conformance.stage import DATA
 Table = dict[str, Any]
 
 TIMING_FLAGS = {"LOWER_UP", "NO-CARRIER", "M-DOWN"}
-LINK_KEYS = ("mtu", "master", "ifalias", "promiscuity", "txqlen", "qdisc", "group", "link_type")
+LINK_KEYS = (
+    "mtu",
+    "master",
+    "ifalias",
+    "promiscuity",
+    "allmulti",
+    "txqlen",
+    "qdisc",
+    "group",
+    "link_type",
+)
+QDISC = re.compile(r"qdisc (?:tbf|ingress|clsact|htb) ")
 PORT_KEYS = ("hairpin", "isolated", "learning", "flood", "guard")
 ADDRESS_KEYS = ("scope", "broadcast", "label", "nodad", "noprefixroute", "dadfailed", "protocol")
 ROUTE_KEYS = ("type", "gateway", "via", "dev", "prefsrc", "protocol", "scope", "metric", "nexthops")
@@ -51,6 +62,12 @@ SYSCTL_FILES = " ".join(
         ),
     ]
 )
+SHAPING = """
+tc qdisc show
+tc qdisc show | grep -o "ingress ffff: dev [^ ]*" | while read -r kind handle dev link; do
+    tc filter show dev $link ingress | sed "s/^/$link /"
+done
+"""
 MAC = re.compile(r"\b[0-9a-f]{2}(?::[0-9a-f]{2}){5}\b")
 VETH = re.compile(r"\bveth[0-9a-f]{8}\b")
 
@@ -108,6 +125,8 @@ def snapshot(sandbox: Sandbox, containers: Iterable[str], symbols: Symbols) -> T
         table |= dict(flatten(f"{ns}/route", route_table(routes)))
         names = {"all", *(link["ifname"] for link in links[ns] if link)}
         table |= dict(sysctls(ns, texts[f"{ns} sysctls"], names))
+        table[f"{ns}/rules"] = policy_rules(texts[f"{ns} rules 4"] + texts[f"{ns} rules 6"])
+        table |= dict(shaping(ns, texts[f"{ns} shaping"]))
     table |= dict(firewall(texts)) | dict(files(DATA))
     return symbols.apply(table)
 
@@ -121,7 +140,9 @@ def outputs(sandbox: Sandbox, namespaces: Iterable[str]) -> dict[str, str]:
         for version in "46":
             command = f"ip {option} -{version} -d -json route show table all"
             commands[f"{ns} routes {version}"] = command
+            commands[f"{ns} rules {version}"] = f"ip {option} -{version} rule"
         commands[f"{ns} sysctls"] = f"{enter} grep -s . {SYSCTL_FILES} || true"
+        commands[f"{ns} shaping"] = f"{enter} sh -c '{SHAPING}'"
     script = " && printf '\\0' && ".join(f"{{ {command}; }}" for command in commands.values())
     return dict(zip(commands, sandbox.shell(script).split("\0"), strict=True))
 
@@ -186,6 +207,21 @@ def sysctls(ns: str, text: str, names: set[str]) -> Iterator[tuple[str, Any]]:
         key, _, value = line.removeprefix("/proc/sys/net/").partition(":")
         if key == "ipv4/ip_forward" or key.split("/")[2] in names:
             yield f"{ns}/sysctl/{key}", value
+
+
+def policy_rules(text: str) -> list[str]:
+    """Rules in their order, without those that every namespace has and without priorities."""
+    rules = [" ".join(line.partition(":")[2].split()) for line in text.splitlines()]
+    return [
+        rule for rule in rules if not re.fullmatch(r"from all lookup (local|main|default)", rule)
+    ]
+
+
+def shaping(ns: str, text: str) -> Iterator[tuple[str, Any]]:
+    """What tc prints about queues that shape and about filters; default queues are the kernel's."""
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    yield f"{ns}/qdiscs", sorted(line for line in lines if QDISC.match(line))
+    yield f"{ns}/filters", [line for line in lines if line and not line.startswith("qdisc ")]
 
 
 def firewall(texts: dict[str, str]) -> Iterator[tuple[str, Any]]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from cnicore.attempts import attempt_all
 from cnicore.errors import CniError
 from cnicore.firewall.xtables import (
     PROGRAMS,
     Rejected,
+    chains_in,
     comment_text,
     commented,
+    jump_deletions,
     may_have,
     restore,
     save,
+    target_of,
 )
 from cnicore.owner import Owner
 from cnicore.result import Address, Cidr, IpConfig
@@ -41,7 +44,7 @@ def delete(owner: Owner, addresses: Iterable[Address]) -> None:  # noqa: ARG001 
     chain = owner.chain()
 
     def select(lines: Sequence[str]) -> set[str]:
-        return {chain} & set(_chains(lines))
+        return {chain} & set(chains_in(lines))
 
     _remove_in_all(chain, select)
 
@@ -81,8 +84,8 @@ def _add(version: int, owner: Owner, cidrs: Sequence[Cidr]) -> None:
         except Rejected as error:
             failure = error
             lines = save(version, TABLE)
-            if chain in _chains(lines):
-                preparation = [*_jump_deletions(lines, {chain}), f"-F {chain}"]
+            if chain in chains_in(lines):
+                preparation = [*jump_deletions(lines, {chain}), f"-F {chain}"]
             else:
                 preparation = [f"-N {chain}"]
         else:
@@ -121,31 +124,12 @@ def _remove(version: int, select: Callable[[Sequence[str]], set[str]]) -> None:
         removal = [f"-X {chain}" for chain in chains]
         try:
             if chains:
-                restore(version, TABLE, [*_jump_deletions(lines, chains), *emptying, *removal])
+                restore(version, TABLE, [*jump_deletions(lines, chains), *emptying, *removal])
         except Rejected as error:
             failure = error
         else:
             return
     raise failure
-
-
-def _jump_deletions(lines: Iterable[str], chains: Collection[str]) -> list[str]:
-    """A deletion for every rule that jumps to one of the chains, duplicates included."""
-    return [
-        line.replace("-A", "-D", 1)
-        for line in lines
-        if line.startswith("-A ") and _target(line) in chains
-    ]
-
-
-def _target(line: str) -> str:
-    """Where a rule jumps; a jump to a chain of ours has nothing after it."""
-    before, _, target = line.rpartition(" -j ")
-    return target if before else ""
-
-
-def _chains(lines: Iterable[str]) -> list[str]:
-    return [line[1:].split()[0] for line in lines if line.startswith(":")]
 
 
 def _commented_chains(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -154,7 +138,7 @@ def _commented_chains(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
         if line.startswith("-A ") and " --comment " in line:
             words = shlex.split(line)
             comment = words[words.index("--comment") + 1]
-            for chain in (words[1], _target(line)):
+            for chain in (words[1], target_of(line)):
                 if chain.startswith(CHAIN_PREFIX):
                     yield chain, comment
 
@@ -164,7 +148,7 @@ def _masquerades(version: int, chain: str, cidrs: Sequence[Cidr]) -> bool:
         return False
     lines = save(version, TABLE)
     ends_well = any(
-        line.startswith(f"-A {chain} ") and _target(line) == "MASQUERADE" for line in lines
+        line.startswith(f"-A {chain} ") and target_of(line) == "MASQUERADE" for line in lines
     )
     return ends_well and all(_jumps(lines, cidr, chain) for cidr in cidrs)
 
@@ -173,7 +157,7 @@ def _jumps(lines: Iterable[str], cidr: Cidr, chain: str) -> bool:
     """Whether the address jumps to the chain; old versions of the reference wrote its subnet."""
     sources = (f"-s {cidr.ip}/{cidr.max_prefixlen} ", f"-s {cidr.network} ")
     return any(
-        line.startswith(f"-A {HOOK} {source}") and _target(line) == chain
+        line.startswith(f"-A {HOOK} {source}") and target_of(line) == chain
         for line in lines
         for source in sources
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from cnicore.errors import CniError
@@ -65,6 +65,26 @@ def commented(comment: str) -> str:
 def comment_text(comment: str) -> str:
     """The comment as iptables keeps it."""
     return comment.encode()[:LONGEST_COMMENT].decode(errors="ignore")
+
+
+def chains_in(lines: Iterable[str]) -> list[str]:
+    """The chains of a saved table, built-in ones included."""
+    return [line[1:].split()[0] for line in lines if line.startswith(":")]
+
+
+def target_of(line: str) -> str:
+    """Where a saved rule jumps; a jump to a chain of ours has nothing after it."""
+    before, _, target = line.rpartition(" -j ")
+    return target if before else ""
+
+
+def jump_deletions(lines: Iterable[str], chains: Collection[str]) -> list[str]:
+    """A deletion for every saved rule that jumps to one of the chains, duplicates included."""
+    return [
+        line.replace("-A", "-D", 1)
+        for line in lines
+        if line.startswith("-A ") and target_of(line) in chains
+    ]
 
 
 def _has_legacy_table(version: int, table: str) -> bool:

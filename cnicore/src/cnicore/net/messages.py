@@ -1,8 +1,9 @@
-"""The one door to pyroute2: its rtnetlink message classes, without the rest of the package.
+"""The door to pyroute2: its rtnetlink message classes, without the rest of the package.
 
 `import pyroute2` loads sockets, event loop and database, 180 ms for a process that lives 50. The
 message classes stand alone, so the package's name is bound to an empty module while they load; a
-later `import pyroute2` by anybody finds the whole package.
+later `import pyroute2` by anybody finds the whole package. Classes that few plugins need are in
+modules beside this one (`messages_*`), loaded by those only.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from types import ModuleType
 
 
 @contextmanager
-def _bare_package(name: str) -> Iterator[None]:
+def bare_package(name: str) -> Iterator[None]:
+    """Let the submodules of a package be imported in the block without its `__init__`."""
     if name in sys.modules:
         yield
         return
@@ -31,7 +33,7 @@ def _bare_package(name: str) -> Iterator[None]:
         del sys.modules[name]
 
 
-with _bare_package("pyroute2"):
+with bare_package("pyroute2"):
     from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
     from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
     from pyroute2.netlink.rtnl.rtmsg import rtmsg

@@ -12,14 +12,17 @@ from typing import Protocol
 from cnicore.errors import InvalidNetns
 from cnicore.net.address import Addresses
 from cnicore.net.link import Links
+from cnicore.net.link_settings import LinkSettings
 from cnicore.net.netlink import Netlink
+from cnicore.net.qdisc import Qdiscs
 from cnicore.net.route import Routes
+from cnicore.net.rule import Rules
 from cnicore.net.switch import inside, open_netns
 from cnicore.net.sysctl import Sysctls
 
 
-class Namespace(Links, Addresses, Routes, Sysctls):
-    """One network namespace: its links, addresses, routes and sysctls.
+class Namespace(Links, LinkSettings, Addresses, Routes, Rules, Qdiscs, Sysctls):
+    """One network namespace: its links, addresses, routes, rules, queues and sysctls.
 
     `path` is empty for the namespace that this process is in.
     """

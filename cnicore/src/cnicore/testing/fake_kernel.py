@@ -15,6 +15,9 @@ from cnicore.net.namespace import Namespace, opener
 from cnicore.net.netlink import KernelError
 from cnicore.net.route import RT_TABLE_MAIN, KernelRoute
 from cnicore.result import Address, Cidr, Route
+from cnicore.testing.fake_link_settings import FakeLinkSettings
+from cnicore.testing.fake_qdiscs import FakeQdiscs
+from cnicore.testing.fake_rules import FakeRules
 
 
 class FakeKernel:
@@ -63,8 +66,8 @@ class FakeKernel:
         return {path: namespace.snapshot() for path, namespace in self.namespaces.items()}
 
 
-class FakeNamespace(Namespace):
-    """A handle on one namespace of a FakeKernel."""
+class FakeNamespace(FakeLinkSettings, FakeRules, FakeQdiscs, Namespace):
+    """A handle on one namespace of a FakeKernel; parts of it are in modules beside this one."""
 
     def __init__(self, kernel: FakeKernel, path: str) -> None:
         self.kernel = kernel
@@ -85,12 +88,14 @@ class FakeNamespace(Namespace):
             "links": dict(self.by_name),
             "addresses": {name: list(cidrs) for name, cidrs in self.cidrs.items() if cidrs},
             "routes": list(self.table),
+            **self.snapshot_rules(),
+            **self.snapshot_qdiscs(),
         }
 
-    def _note(self, *call: Any) -> None:
+    def note(self, *call: Any) -> None:
         self.kernel.note(self.path, *call)
 
-    def _change(self, name: str, **changes: Any) -> None:
+    def change(self, name: str, **changes: Any) -> None:
         self.by_name[name] = replace(self.link(name), **changes)
 
     def _add_link(self, link: Link) -> None:
@@ -101,11 +106,11 @@ class FakeNamespace(Namespace):
     # --- links
 
     def find_link(self, name: str) -> Link | None:
-        self._note("find_link", name)
+        self.note("find_link", name)
         return self.by_name.get(name)
 
     def find_link_by_index(self, index: int) -> Link | None:
-        self._note("find_link_by_index", index)
+        self.note("find_link_by_index", index)
         return next((link for link in self.by_name.values() if link.index == index), None)
 
     def link(self, name: str) -> Link:
@@ -114,13 +119,13 @@ class FakeNamespace(Namespace):
         return self.by_name[name]
 
     def links(self) -> list[Link]:
-        self._note("links")
+        self.note("links")
         return list(self.by_name.values())
 
     def add_bridge(
         self, name: str, *, mac: str = "", mtu: int = 0, vlan_filtering: bool = False
     ) -> bool:
-        self._note("add_bridge", name, mtu, vlan_filtering)
+        self.note("add_bridge", name, mtu, vlan_filtering)
         is_new = name not in self.by_name
         if is_new:
             mac = mac or "02:00:00:00:00:b0"
@@ -137,19 +142,19 @@ class FakeNamespace(Namespace):
         peer_mac: str = "",
         master: str = "",
     ) -> None:
-        self._note("add_veth", name, peer, mtu, peer_mac, master)
+        self.note("add_veth", name, peer, mtu, peer_mac, master)
         assert isinstance(peer_in, FakeNamespace)
         master_index = self.link(master).index if master else 0
         if peer in peer_in.by_name:
             raise KernelError(f"create {peer}", errno.EEXIST)
         self._add_link(Link(0, name, "veth", "02:00:00:00:00:01", mtu or 1500, master=master_index))
         peer_in._add_link(Link(0, peer, "veth", peer_mac or "02:00:00:00:00:02", mtu or 1500))
-        self._change(name, peer=peer_in.link(peer).index)
-        peer_in._change(peer, peer=self.link(name).index)
+        self.change(name, peer=peer_in.link(peer).index)
+        peer_in.change(peer, peer=self.link(name).index)
         self.peers[name], peer_in.peers[peer] = (peer_in, peer), (self, name)
 
     def delete_link(self, name: str) -> None:
-        self._note("delete_link", name)
+        self.note("delete_link", name)
         if name not in self.by_name:
             return
         other, other_name = self.peers.get(name, (self, name))
@@ -163,75 +168,75 @@ class FakeNamespace(Namespace):
         self.table = [route for route in self.table if link is None or route.link != link.index]
 
     def set_up(self, name: str) -> None:
-        self._note("set_up", name)
-        self._change(name, is_up=True)
+        self.note("set_up", name)
+        self.change(name, is_up=True)
 
     def set_down(self, name: str) -> None:
-        self._note("set_down", name)
-        self._change(name, is_up=False)
+        self.note("set_down", name)
+        self.change(name, is_up=False)
 
     def set_promiscuous(self, name: str) -> None:
-        self._note("set_promiscuous", name)
-        self._change(name, promiscuity=1)
+        self.note("set_promiscuous", name)
+        self.change(name, promiscuity=1)
 
     def set_mac(self, name: str, mac: str) -> None:
-        self._note("set_mac", name, mac)
-        self._change(name, mac=mac)
+        self.note("set_mac", name, mac)
+        self.change(name, mac=mac)
 
     def set_alias(self, name: str, alias: str) -> None:
-        self._note("set_alias", name, alias)
-        self._change(name, alias=alias)
+        self.note("set_alias", name, alias)
+        self.change(name, alias=alias)
 
     def set_master(self, name: str, master: str) -> None:
-        self._note("set_master", name, master)
-        self._change(name, master=self.link(master).index)
+        self.note("set_master", name, master)
+        self.change(name, master=self.link(master).index)
 
     def set_bridge_port(self, name: str, *, hairpin: bool, isolated: bool) -> None:
-        self._note("set_bridge_port", name, hairpin, isolated)
-        self._change(name, hairpin=hairpin, isolated=isolated)
+        self.note("set_bridge_port", name, hairpin, isolated)
+        self.change(name, hairpin=hairpin, isolated=isolated)
 
     def port_vlans(self, name: str) -> list[int]:
-        self._note("port_vlans", name)
+        self.note("port_vlans", name)
         return list(self.vlans.setdefault(name, [1]))
 
     def add_port_vlan(self, name: str, vid: int, *, untagged: bool = False) -> None:
-        self._note("add_port_vlan", name, vid, untagged)
+        self.note("add_port_vlan", name, vid, untagged)
         self.vlans.setdefault(name, [1]).append(vid)
 
     def delete_port_vlan(self, name: str, vid: int) -> None:
-        self._note("delete_port_vlan", name, vid)
+        self.note("delete_port_vlan", name, vid)
         self.vlans.setdefault(name, [1]).remove(vid)
 
     # --- addresses
 
     def addresses(self, name: str) -> list[LinkAddress]:
-        self._note("addresses", name)
+        self.note("addresses", name)
         return [LinkAddress(cidr) for cidr in self.cidrs.get(self.link(name).name, [])]
 
     def add_address(self, name: str, address: Cidr, *, detect_duplicates: bool = True) -> None:
-        self._note("add_address", name, str(address), detect_duplicates)
+        self.note("add_address", name, str(address), detect_duplicates)
         cidrs = self.cidrs.setdefault(self.link(name).name, [])
         if address not in cidrs:
             cidrs.append(address)
             self._route(name, Route(address))
 
     def delete_address(self, name: str, address: Cidr) -> None:
-        self._note("delete_address", name, str(address))
+        self.note("delete_address", name, str(address))
         self.cidrs[name] = [cidr for cidr in self.cidrs.get(name, []) if cidr != address]
         index = self.link(name).index
         self.table = [route for route in self.table if (route.link, route.dst) != (index, address)]
 
     def wait_until_settled(self, name: str, wanted: Collection[Cidr]) -> None:
-        self._note("wait_until_settled", name, [str(cidr) for cidr in wanted])
+        self.note("wait_until_settled", name, [str(cidr) for cidr in wanted])
 
     # --- routes
 
     def routes(self) -> list[KernelRoute]:
-        self._note("routes")
+        self.note("routes")
         return list(self.table)
 
     def add_route(self, name: str, route: Route, *, src: Address | None = None) -> None:
-        self._note("add_route", name, str(route.dst), str(route.gw or ""), str(src or ""))
+        self.note("add_route", name, str(route.dst), str(route.gw or ""), str(src or ""))
         self._route(name, route, src)
 
     def _route(self, name: str, route: Route, src: Address | None = None) -> None:
@@ -249,7 +254,7 @@ class FakeNamespace(Namespace):
             self.table.append(known)
 
     def delete_route(self, name: str, dst: Cidr) -> None:
-        self._note("delete_route", name, str(dst))
+        self.note("delete_route", name, str(dst))
         index = self.link(name).index
         self.table = [
             route for route in self.table if (route.link, route.dst.network) != (index, dst.network)
@@ -258,9 +263,9 @@ class FakeNamespace(Namespace):
     # --- sysctls
 
     def read_sysctl(self, key: str) -> str | None:
-        self._note("read_sysctl", key)
+        self.note("read_sysctl", key)
         return self.sysctls.get(key, "0")
 
     def write_sysctl(self, key: str, value: str) -> None:
-        self._note("write_sysctl", key, value)
+        self.note("write_sysctl", key, value)
         self.sysctls[key] = value
