@@ -1,4 +1,4 @@
-"""Attach two containers to two networks, send packets, and take all of it back.
+"""Attach containers to three networks, publish a port, send packets, and take all of it back.
 
 Needs root. Everything happens in network and mount namespaces of its own with an empty /run and
 /var/lib; the machine's network is not touched. The exit status says whether every step held.
@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
+import demo_publishing as publishing
+
 from cnicore.errors import CniError
 from cnicore.net.namespace import Namespace
 from cnicore.net.switch import inside
@@ -30,7 +32,7 @@ HOST = {4: "203.0.113.1", 6: "2001:db8::1"}
 MAIN_TABLE = 254
 OUTSIDE = {4: "203.0.113.2", 6: "2001:db8::2"}
 TIMEOUT = 10.0  # seconds, for each call of a plugin and each connection
-KEPT = ("apps0", "last_reserved_ip.", "/lock")
+KEPT = ("apps0", "shop0", "last_reserved_ip.", "/lock")
 
 Results = dict[str, dict[str, AddResult]]
 """By network, then by container."""
@@ -70,12 +72,23 @@ def show(runtime: Runtime, places: dict[str, Namespace]) -> None:
     print_topology(networks, results, places)
     print("\nTraffic, TCP both ways; who the server sees:")
     send_packets(results, places)
+    shop = load_network(EXAMPLES, "shop")
+    print(f"\nA download from the host by shop ({', '.join(one.type for one in shop.plugins)}):")
+    with step("shop got what it may have, and no more"):
+        if not publishing.show_download(runtime, shop, places):
+            raise StepFailed("the download is not shaped")
+    with step("shop's port 80 is the host's port 8080 for the world"):
+        require_published(places)
     print("\nAnd back:")
-    with step("CHECK finds all four attachments as they were made"):
+    published = publishing.attachment(shaped=True)
+    with step("CHECK finds all five attachments as they were made"):
+        runtime.check(shop, published)
         for network in networks:
             for container in CONTAINERS:
                 runtime.check(network, attachment(network, container))
     with step("deleted, and deleted again, which is no error"):
+        for _ in range(2):
+            runtime.delete(shop, published)
         for network in [*networks, *networks]:
             for container in CONTAINERS:
                 runtime.delete(network, attachment(network, container))
@@ -93,7 +106,7 @@ def make_private() -> None:
 
 def make_places(stack: ExitStack) -> dict[str, Namespace]:
     """The containers' namespaces, and one "outside" that has no route to any of them."""
-    for name in (*CONTAINERS, "outside"):
+    for name in (*CONTAINERS, publishing.CONTAINER, "outside"):
         run(f"ip netns add {name}")
     run("ip link set lo up")
     # duplicate address detection would have the gateway wait for a second or two
@@ -105,7 +118,7 @@ def make_places(stack: ExitStack) -> dict[str, Namespace]:
         run(f"ip -n outside addr add {OUTSIDE[version]}/{length} dev eth0 nodad")
     run("ip link set uplink up")
     run("ip -n outside link set eth0 up")
-    names = ("", *CONTAINERS, "outside")
+    names = ("", *CONTAINERS, publishing.CONTAINER, "outside")
     paths = {name or "host": str(NETNS / name) if name else "" for name in names}
     return {name: stack.enter_context(closing(Namespace(path))) for name, path in paths.items()}
 
@@ -200,17 +213,31 @@ def talk(places: dict[str, Namespace], who: tuple[str, str], address: str, expec
     print(f"  ✓ {client:4} → {server:7} {address:15} sees {seen}{hidden}")
 
 
-def seen_by(server: Namespace, address: str, client: Namespace) -> str:
-    """The address that the server sees when the client talks to it over TCP."""
+def require_published(places: dict[str, Namespace]) -> None:
+    """Outside reaches the container through the host's address and port, in both families."""
+    client, shop = places["outside"], places[publishing.CONTAINER]
+    port = publishing.HOST_PORT
+    for version, address in HOST.items():
+        seen = seen_by(shop, publishing.ADDRESSES[version], client, via=(address, port))
+        if seen != OUTSIDE[version]:
+            raise StepFailed(f"through {address} port {port} shop saw {seen}, not the client")
+        print(f"  ✓ outside → {address} port {port}: shop sees {seen}")
+
+
+def seen_by(
+    server: Namespace, address: str, client: Namespace, via: tuple[str, int] | None = None
+) -> str:
+    """The address that the server sees when the client talks to it over TCP, maybe via another."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with inside(server.fd):
-        listener = socket.create_server((address, 0), family=family)
+        port = publishing.CONTAINER_PORT if via else 0
+        listener = socket.create_server((address, port), family=family)
     with inside(client.fd):
         caller = socket.socket(family)
     with listener, caller:
         listener.settimeout(TIMEOUT)
         caller.settimeout(TIMEOUT)
-        caller.connect(listener.getsockname())
+        caller.connect(via or listener.getsockname())
         caller.sendall(b"hello")
         connection, peer = listener.accept()
         with connection:

@@ -70,6 +70,36 @@ ERRORS = (
             "host-local ranges is no list",
             "static no mask",
             "static two of one family in 0.2.0",
+            "portmap * port *",
+            "portmap protocol unknown",
+            "portmap hostIP a name",
+            "portmap mark bit *",
+            "portmap runtimeConfig a list",
+            "portmap alone",
+            "bandwidth rate *",
+            "bandwidth burst *",
+            "bandwidth negative",
+            "bandwidth text",
+            "bandwidth fraction",
+            "bandwidth list",
+            "bandwidth alone",
+            "bandwidth behind a tap",
+            "sbr alone",
+            "sbr no addresses",
+            "firewall unknown policy",
+            "firewall backend number",
+            "firewall alone*",
+            "firewall policy without an interface",
+            "tuning bad mac",
+            "tuning runtime mac",
+            "tuning negative mtu",
+            "tuning mtu fraction",
+            "tuning * text",
+            "tuning sysctl of the host",
+            "tuning sysctl number",
+            "tuning sysctl list",
+            "tuning allmulti number",
+            "tuning alone",
         ),
         ("*/error/code",),
         reference=999,
@@ -78,7 +108,13 @@ ERRORS = (
     Intended(
         "A network namespace that cannot be opened has error code 8.",
         "The reference keeps that code for namespaces that are the host's.",
-        ("bridge no netns", "bridge netns is a file"),
+        (
+            "bridge no netns",
+            "bridge netns is a file",
+            "bandwidth no netns",
+            "tuning no netns",
+            "sbr no netns",
+        ),
         ("1 ADD/error/code",),
         reference=999,
         ours=8,
@@ -86,7 +122,7 @@ ERRORS = (
     Intended(
         "A wrong CNI_ARGS has error code 4.",
         "It is an environment variable.",
-        ("bridge CNI_ARGS unknown",),
+        ("bridge CNI_ARGS unknown", "tuning CNI_ARGS unknown", "tuning CNI_ARGS without a value"),
         ("1 ADD/error/code",),
         reference=999,
         ours=4,
@@ -109,6 +145,14 @@ ERRORS = (
             "bridge vlan *",
             "bridge CNI_ARGS unknown",
             "bridge netns is a file",
+            "portmap host port 0",
+            "portmap container port negative",
+            "portmap mark bit *",
+            "bandwidth * without *",
+            "bandwidth burst too large",
+            "firewall unknown policy",
+            "tuning CNI_ARGS unknown",
+            "tuning CNI_ARGS without a value",
         ),
         ("2 DEL/status", "2 DEL/error/code"),
     ),
@@ -281,4 +325,267 @@ FIREWALL = (
     ),
 )
 
-INTENDED = (*ERRORS, *ROLLBACK, *HOST_LOCAL, *RESULTS, *LINKS, *FIREWALL)
+BANDWIDTH = (
+    Intended(
+        "bandwidth's ifb says whose it is.",
+        "Its alias names network, container and interface, so that GC finds it.",
+        ("bandwidth*",),
+        ("*/host/link/bwp*/ifalias",),
+        reference=None,
+    ),
+    Intended(
+        "bandwidth redirects what the container sends once.",
+        "The reference adds a second action that no packet reaches.",
+        ("bandwidth*",),
+        ("[123] */host/filters",),
+    ),
+    Intended(
+        "A second ADD of bandwidth replaces what the first one made.",
+        "The reference fails because its own queues are in the way.",
+        ("bandwidth*",),
+        ("3 ADD/status", "3 ADD/error/code", "3 ADD/result/*"),
+    ),
+    Intended(
+        "DEL of bandwidth ends the shaping of an interface that stays.",
+        "The reference deletes the ifb only; all that the container sends is then lost.",
+        ("bandwidth*",),
+        ("[45] DEL/host/filters", "[45] DEL/host/qdiscs", f"[45] DEL/host/link/{VETH}/qdisc"),
+    ),
+    Intended(
+        "A burst or a limit that 32 bits do not hold becomes the largest number that they do.",
+        "The reference does so on arm64; on amd64 it keeps the low bits, which may be next to none.",
+        ("bandwidth largest burst", "bandwidth more ticks than 32 bits"),
+        ("[123] */host/qdiscs",),
+    ),
+    Intended(
+        "A rate or a burst of less than a byte is refused before anything is changed.",
+        "The kernel refuses it too, after the reference has begun.",
+        ("bandwidth * below a byte",),
+        (f"*/host/link/{VETH}/txqlen",),
+        reference=1000,
+        ours=None,
+    ),
+)
+
+PORTMAP = (
+    Intended(
+        "CHECK finds healthy ports healthy.",
+        "The reference looks for the rules of one address family in the other; newer versions do not.",
+        ("portmap*",),
+        ("2 CHECK/status", "2 CHECK/error/code"),
+        reference=...,
+        ours=...,
+    ),
+    Intended(
+        "portmap with masqAll hides everybody who connects.",
+        "As the reference will; the version compared does not know the key.",
+        ("portmap masqAll",),
+        ("[123] */host/ip*tables",),
+    ),
+    Intended(
+        "Where ports of localhost lead to containers, localhost is guarded.",
+        "The kernel no longer drops packets from elsewhere that claim to be or want to reach "
+        "127.0.0.0/8 (CVE-2020-8558); a chain in the table raw does.",
+        ("portmap unguarded",),
+        ("*/host/iptables",),
+    ),
+    Intended(
+        "portmap changes nothing for a mapping that cannot be made.",
+        "The reference finds out after it has made its chains, and leaves them.",
+        (
+            "portmap host port too large",
+            "portmap protocol unknown",
+            "portmap hostIP a name",
+            "portmap external chain missing",
+        ),
+        ("*/host/ip*tables",),
+        ours=[],
+    ),
+    Intended(
+        "portmap refuses a hostIP of a family that the container has no address of.",
+        "The reference publishes nothing and says nothing.",
+        ("portmap hostIP of no family",),
+        ("1 ADD/status", "1 ADD/error/code", "1 ADD/result/*", "*/host/iptables"),
+    ),
+)
+
+FORWARDING = (
+    Intended(
+        "A chain of firewall that no packet enters says whose each address is.",
+        "The reference's rules cannot say it and stay what they are. With it, DEL needs no result, "
+        "and GC finds what nobody deleted. Without this chain the rules are compared to the byte.",
+        ("firewall*",),
+        ("*/host/ip*tables",),
+    ),
+    Intended(
+        "firewall's rules for all policies say so in their comments.",
+        "As the newest reference writes them, which also knows `isolated`; older ones are recognised.",
+        ("firewall same-bridge", "firewall same-bridge ipv4", "firewall same-bridge, rules before"),
+        ("*/host/ip*tables",),
+    ),
+    Intended(
+        "CHECK of firewall changes nothing.",
+        "The reference creates the chains that it does not find.",
+        ("firewall CHECK without an ADD",),
+        ("1 CHECK/host/iptables",),
+    ),
+    Intended(
+        "firewall refuses a backend that it does not know.",
+        "The reference takes any other word, be it a misspelt one, for no word.",
+        ("firewall unknown backend",),
+        ("1 ADD/*",),
+    ),
+    Intended(
+        "firewall refuses a policy before it has changed anything.",
+        "The reference has already let the addresses pass.",
+        ("firewall unknown policy", "firewall policy without an interface"),
+        ("*/host/iptables",),
+    ),
+)
+
+BACKUP = "*/files/*c1_eth0.json"
+
+TUNING = (
+    Intended(
+        "tuning's backup also says whose it is and what the sysctls were.",
+        "DEL puts them back and GC finds it; the reference ignores the members that it does not "
+        "know, and writes no file if only sysctls are set.",
+        ("tuning*",),
+        (f"{BACKUP}/content", f"{BACKUP}/mode", "*/files/tuning/mode"),
+    ),
+    Intended(
+        "DEL of tuning also removes a backup that is of no use any more.",
+        "The reference leaves it where the namespace or the interface is gone, or if it is torn.",
+        ("tuning DEL with *",),
+        ("1 DEL/files/tuning/*",),
+        ours=None,
+    ),
+    Intended(
+        "A second ADD of tuning keeps what was there before the first.",
+        "The reference then saves what the first one set, and DEL restores that.",
+        ("tuning link",),
+        ("[45] DEL/c1/link/eth0/*",),
+    ),
+    Intended(
+        "DEL of tuning restores sysctls.",
+        "The reference leaves them as ADD has set them.",
+        ("tuning *sysctl*", "tuning all once"),
+        ("* DEL/c1/sysctl/*",),
+    ),
+    Intended(
+        "An ADD of tuning that fails has changed nothing.",
+        "The reference leaves what it has set until then, with a backup of it.",
+        ("tuning negative mtu", "tuning mtu below the kernel's", "tuning no interface"),
+        ("1 ADD/c1/*", "2 DEL/c1/sysctl/*"),
+    ),
+    Intended(
+        "MAC addresses are spelled as the kernel does, in the result and for CHECK.",
+        "The reference passes them on as configured, and its CHECK takes capitals for another "
+        "address.",
+        ("tuning mac in capitals",),
+        ("1 ADD/result/interfaces/2/mac", "2 CHECK/status", "2 CHECK/error/code"),
+    ),
+    Intended(
+        "tuning changes no interface of the host in the result.",
+        "The reference changes every one of the name, whatever namespace it is in.",
+        ("tuning of a host's interface of the same name",),
+        ("1 ADD/result/interfaces/0/mac",),
+        ours=None,
+    ),
+    Intended(
+        "tuning sets the length of the transmit queue.",
+        "As newer versions of the reference do; this one ignores the key.",
+        ("tuning txQLen",),
+        ("*/c1/link/eth0/txqlen",),
+        ours=500,
+    ),
+    Intended(
+        "CHECK of tuning knows IFNAME in the name of a sysctl.",
+        "As newer versions of the reference do; this one looks for a file of that name.",
+        ("tuning sysctls", "tuning args sysctl", "tuning all once", "tuning on the list"),
+        ("2 CHECK/status", "2 CHECK/error/code"),
+    ),
+    Intended(
+        "Sysctls in args need none beside them.",
+        "The reference crashes.",
+        ("tuning args sysctl alone",),
+        ("*/status", "1 ADD/result/*", "[12] */c1/sysctl/*"),
+    ),
+    Intended(
+        "A sysctl that stands twice is refused, and one that is not on the node's list.",
+        "As newer versions of the reference do; in its list a part of a name is enough, in ours a "
+        "line matches the whole name.",
+        ("tuning duplicate sysctl", "tuning not on the list"),
+        ("1 ADD/*", "2 DEL/c1/sysctl/*"),
+    ),
+)
+
+SBR = (
+    Intended(
+        "A second ADD of sbr changes nothing.",
+        "The reference adds a second rule, which leads to an empty table, and fails.",
+        ("sbr*",),
+        ("3 ADD/c1/rules", "3 ADD/error/code", "3 ADD/result/*", "3 ADD/status"),
+    ),
+    Intended(
+        "DEL of sbr removes the interface's routes from the tables that its rules led to.",
+        "The reference leaves them to an interface that stays, and nothing tells any more whose "
+        "they are.",
+        ("sbr*",),
+        ("[2345] DEL/c1/route/[46] 10[0-9] *",),
+        ours=None,
+    ),
+    Intended(
+        "sbr copies a route into tables of its own family only.",
+        "The rule of an IPv4 address never leads to an IPv6 route; the reference copies those too.",
+        ("sbr*",),
+        ("[123] */c1/route/6 100 *",),
+        ours=None,
+    ),
+    Intended(
+        "sbr refuses a result without an address of the interface.",
+        "The reference takes the interface's routes from the main table and gives them nobody.",
+        ("sbr address of another",),
+        ("* */c1/route/4 main *", "1 ADD/status", "1 ADD/error/code", "1 ADD/result/*"),
+    ),
+    Intended(
+        "An ADD of sbr that fails leaves no rule.",
+        "As for every other failed ADD, nothing stays changed.",
+        ("sbr gateway out of reach",),
+        ("1 ADD/c1/rules",),
+        ours=[],
+    ),
+    Intended(
+        "DEL of sbr succeeds when interface or namespace are gone.",
+        "The rules went with the namespace; the reference fails for ever, and makes an empty file "
+        "in the place of the namespace.",
+        (
+            "sbr alone",
+            "sbr no such interface",
+            "sbr no netns",
+            "sbr DEL only",
+            "sbr DEL without a netns",
+        ),
+        ("[12] DEL/status", "[12] DEL/error/code"),
+    ),
+    Intended(
+        "sbr accepts a prevResult without cniVersion.",
+        "It has the configuration's, as for all other plugins of the reference.",
+        ("sbr prevResult without a version",),
+        ("*",),
+    ),
+)
+
+INTENDED = (
+    *ERRORS,
+    *ROLLBACK,
+    *HOST_LOCAL,
+    *RESULTS,
+    *LINKS,
+    *FIREWALL,
+    *BANDWIDTH,
+    *PORTMAP,
+    *FORWARDING,
+    *TUNING,
+    *SBR,
+)

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from conformance import cases_bridge, cases_ipam, cases_protocol, cases_ptp
+from conformance import (
+    cases_bandwidth,
+    cases_bridge,
+    cases_firewall,
+    cases_ipam,
+    cases_portmap,
+    cases_protocol,
+    cases_ptp,
+    cases_sbr,
+    cases_tuning,
+)
 from conformance.differences import Difference, covers, differences, page
 from conformance.intended import INTENDED
 
@@ -17,6 +27,11 @@ CASES = [
     *cases_bridge.CASES,
     *cases_ptp.CASES,
     *cases_ipam.CASES,
+    *cases_portmap.CASES,
+    *cases_bandwidth.CASES,
+    *cases_firewall.CASES,
+    *cases_tuning.CASES,
+    *cases_sbr.CASES,
 ]
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "differences-from-the-reference.md"
 

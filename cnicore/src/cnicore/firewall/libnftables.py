@@ -60,6 +60,16 @@ def change(act: str, commands: Sequence[Command]) -> None:
     _insist(act, lambda: context.json_cmd({"nftables": list(commands)}))
 
 
+def run(act: str, text: str) -> None:
+    """Run commands in nft's own language as one transaction, for what the JSON schema lacks.
+
+    The text goes to the library as it is. Raises as `change` does.
+    """
+    context = _context()
+    context.set_json_output(False)
+    _insist(act, lambda: context.cmd(text))
+
+
 def read(act: str, **what: Any) -> list[Object]:
     """The objects that a listing has, for example of `chain={"family": ..., "name": ...}`.
 

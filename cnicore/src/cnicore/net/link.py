@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # linux/rtnetlink.h, linux/if.h
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
-IFF_UP, IFF_PROMISC = 0x1, 0x100
+IFF_UP, IFF_PROMISC, IFF_ALLMULTI = 0x1, 0x100, 0x200
 RTEXT_FILTER_BRVLAN = 2
 BRIDGE_VLAN_PVID, BRIDGE_VLAN_UNTAGGED = 0x2, 0x4  # linux/if_bridge.h
 
@@ -26,7 +26,9 @@ BRIDGE_VLAN_PVID, BRIDGE_VLAN_UNTAGGED = 0x2, 0x4  # linux/if_bridge.h
 class Link:
     """A link as the kernel describes it; indexes are of its own namespace, 0 for none.
 
-    `filters_vlans` is a bridge's, `hairpin` and `isolated` are those of a bridge's port.
+    `promiscuity` counts everything that asked for it, `is_promiscuous` and `takes_all_multicast`
+    are what was set by hand. `filters_vlans` is a bridge's, `hairpin` and `isolated` are those of a
+    bridge's port, `table` is a VRF's.
     """
 
     index: int
@@ -43,6 +45,10 @@ class Link:
     filters_vlans: bool = False
     hairpin: bool = False
     isolated: bool = False
+    is_promiscuous: bool = False
+    takes_all_multicast: bool = False
+    queue_length: int = 0
+    table: int = 0
 
 
 class LinkNotFound(CniError):
@@ -118,6 +124,20 @@ class Links:
         if master:
             attributes.append(("IFLA_MASTER", self.link(master).index))
         self._create(f"create the veth pair {name} and {peer}", _message(name, attributes))
+
+    def add_ifb(self, name: str, *, mtu: int) -> None:
+        """Create an intermediate device, up and without a queue of its own: it gets a qdisc."""
+        message = _message(name, [*_mtu(mtu), ("IFLA_TXQLEN", 0), _kind("ifb", [])])
+        message["flags"] = message["change"] = IFF_UP
+        self._create(f"create the ifb {name}", message)
+
+    def can_make(self, kind: str) -> bool:
+        """Whether the kernel has links of that kind, asked for one that cannot be named so."""
+        try:
+            self._create(f"try the kind {kind}", _message("/", [_kind(kind, [])]))
+        except KernelError as error:
+            return error.errno != errno.EOPNOTSUPP
+        return True
 
     def delete_link(self, name: str) -> None:
         """Delete a link, with a veth's other end; absent is as wished."""
@@ -230,7 +250,7 @@ def _details(info: Any, part: str) -> Callable[[str], Any]:
 
 def _decode(message: Any) -> Link:
     info = message.get_attr("IFLA_LINKINFO")
-    bridge, port = _details(info, "IFLA_INFO_DATA"), _details(info, "IFLA_INFO_SLAVE_DATA")
+    own, port = _details(info, "IFLA_INFO_DATA"), _details(info, "IFLA_INFO_SLAVE_DATA")
     return Link(
         index=message["index"],
         name=message.get_attr("IFLA_IFNAME"),
@@ -243,7 +263,11 @@ def _decode(message: Any) -> Link:
         peer=message.get_attr("IFLA_LINK") or 0,
         alias=message.get_attr("IFLA_IFALIAS") or "",
         promiscuity=message.get_attr("IFLA_PROMISCUITY") or 0,
-        filters_vlans=bool(bridge("IFLA_BR_VLAN_FILTERING")),
+        filters_vlans=bool(own("IFLA_BR_VLAN_FILTERING")),
         hairpin=bool(port("IFLA_BRPORT_MODE")),
         isolated=bool(port("IFLA_BRPORT_ISOLATED")),
+        is_promiscuous=bool(message["flags"] & IFF_PROMISC),
+        takes_all_multicast=bool(message["flags"] & IFF_ALLMULTI),
+        queue_length=message.get_attr("IFLA_TXQLEN") or 0,
+        table=own("IFLA_VRF_TABLE") or 0,
     )

@@ -19,10 +19,11 @@ from cnicore.net.route import Routes
 from cnicore.net.rule import Rules
 from cnicore.net.switch import inside, open_netns
 from cnicore.net.sysctl import Sysctls
+from cnicore.net.traffic import Traffic
 
 
-class Namespace(Links, LinkSettings, Addresses, Routes, Rules, Qdiscs, Sysctls):
-    """One network namespace: its links, addresses, routes, rules, queues and sysctls.
+class Namespace(Links, LinkSettings, Addresses, Routes, Rules, Qdiscs, Sysctls, Traffic):
+    """One network namespace: links, addresses, routes, rules, queues, sysctls, traffic.
 
     `path` is empty for the namespace that this process is in.
     """

@@ -1,4 +1,4 @@
-"""One rtnetlink socket: acknowledged requests, dumps, and the kernel's own words for an error."""
+"""One netlink socket: acknowledged requests, dumps, and the kernel's own words for an error."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def tolerate(*numbers: int) -> Iterator[None]:
 
 
 class Netlink:
-    """A rtnetlink socket of the network namespace that the calling thread is in when it is made."""
+    """A netlink socket of the network namespace that the calling thread is in when it is made."""
 
-    def __init__(self) -> None:
+    def __init__(self, family: int = socket.NETLINK_ROUTE) -> None:
         self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, family
         )
         self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
         self._socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)

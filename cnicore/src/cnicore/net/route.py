@@ -9,9 +9,11 @@ from ipaddress import ip_address, ip_interface
 from typing import Any
 
 from cnicore.addresses import any_cidr, is_default
+from cnicore.net import exact_route
+from cnicore.net.exact_route import ExactRoute
 from cnicore.net.link import Link
 from cnicore.net.messages import rtmsg
-from cnicore.net.netlink import NLM_F_CREATE, NLM_F_EXCL, Netlink, tolerate
+from cnicore.net.netlink import NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, Netlink, tolerate
 from cnicore.result import Address, Cidr, Route
 
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
@@ -70,6 +72,29 @@ class Routes:
         message["proto"] = 0
         with tolerate(errno.ESRCH):
             self.netlink.change(f"delete route {dst} dev {name}", RTM_DELROUTE, message)
+
+    def exact_routes(self) -> list[ExactRoute]:
+        """The routes of all types, tables and both families, whole, without cached ones."""
+        return [
+            route
+            for version in FAMILIES
+            for message in self.netlink.dump(
+                "list routes", RTM_GETROUTE, exact_route.all_routes_of(version)
+            )
+            for route in exact_route.decode(message.payload)
+        ]
+
+    def put_route(self, route: ExactRoute) -> None:
+        """Add the route behind all of its rank; one that is there is as wished."""
+        act = f"add route {route.dst} to table {route.table}"
+        with tolerate(errno.EEXIST):
+            self.netlink.change(act, RTM_NEWROUTE, route.message(), NLM_F_CREATE | NLM_F_APPEND)
+
+    def remove_route(self, route: ExactRoute) -> None:
+        """Delete this route and no other; absent is as wished."""
+        act = f"delete route {route.dst} from table {route.table}"
+        with tolerate(errno.ESRCH):
+            self.netlink.change(act, RTM_DELROUTE, route.message())
 
 
 def _exclusive(route: Route) -> int:

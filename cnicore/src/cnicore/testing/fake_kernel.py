@@ -18,6 +18,7 @@ from cnicore.result import Address, Cidr, Route
 from cnicore.testing.fake_link_settings import FakeLinkSettings
 from cnicore.testing.fake_qdiscs import FakeQdiscs
 from cnicore.testing.fake_rules import FakeRules
+from cnicore.testing.fake_traffic import FakeTraffic
 
 
 class FakeKernel:
@@ -66,7 +67,7 @@ class FakeKernel:
         return {path: namespace.snapshot() for path, namespace in self.namespaces.items()}
 
 
-class FakeNamespace(FakeLinkSettings, FakeRules, FakeQdiscs, Namespace):
+class FakeNamespace(FakeLinkSettings, FakeRules, FakeQdiscs, FakeTraffic, Namespace):
     """A handle on one namespace of a FakeKernel; parts of it are in modules beside this one."""
 
     def __init__(self, kernel: FakeKernel, path: str) -> None:
@@ -79,6 +80,7 @@ class FakeNamespace(FakeLinkSettings, FakeRules, FakeQdiscs, Namespace):
         self.sysctls: dict[str, str] = {}
         self.vlans: dict[str, list[int]] = {}
         self.peers: dict[str, tuple[FakeNamespace, str]] = {}
+        self.init_traffic()
 
     def close(self) -> None:
         pass

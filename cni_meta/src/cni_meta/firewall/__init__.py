@@ -1,0 +1,192 @@
+"""firewall: let a container's traffic through the host's firewall, and keep bridges apart.
+
+A host that drops forwarded packets by default passes what the container's addresses send, and the
+answers. Nobody can connect to the container for that. `ingressPolicy` also takes something away: it
+keeps the containers of one bridge from those of another, or from each other too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from pydantic import Field
+
+from cni_meta.firewall import choice
+from cni_meta.firewall.backend import OPEN, POLICIES, Attachment, Backend, Settings
+from cnicore.attempts import attempt_all
+from cnicore.chained import result_so_far
+from cnicore.config import NetConf
+from cnicore.errors import CniError, InvalidNetworkConfig, PluginNotAvailable
+from cnicore.firewall.backend import Unavailable
+from cnicore.hookspecs import hookimpl
+from cnicore.request import Request
+from cnicore.result import Address, Result
+from cnicore.rollback import rollback
+
+DEFAULT_BUS = "unix:path=/var/run/dbus/system_bus_socket"
+DEFAULT = Settings()
+CHAIN_NAME = re.compile(r"[A-Za-z0-9_.:+][A-Za-z0-9_.:+-]{0,27}")
+TAKEN = {
+    *("INPUT", "FORWARD", "OUTPUT", "ACCEPT", "DROP", "RETURN", "QUEUE", "REJECT"),
+    *("CNI-FORWARD", "CNI-FORWARD-OWNERS", "CNI-ISOLATION-STAGE-1", "CNI-ISOLATION-STAGE-2"),
+}
+LINK_NAME = re.compile(r"[A-Za-z0-9_.@-]{1,15}")
+"""Less than the kernel takes: neither firewall's wildcard, nor what one of them would cut at."""
+
+
+class FirewallConf(NetConf):
+    backend: str = Field(
+        default="",
+        description="`nftables`, `iptables` or `firewalld`; empty: whichever polices the host.",
+    )
+    iptables_admin_chain_name: str = Field(
+        default="",
+        description="iptables: the chain of the administrator's rules; empty: `CNI-ADMIN`.",
+    )
+    firewalld_zone: str = Field(
+        default="", description="firewalld: the zone of the addresses; empty: `trusted`."
+    )
+    ingress_policy: str = Field(
+        default="",
+        description="Who is kept out: `open` nobody, `same-bridge` the other bridges that have a"
+        " policy, `isolated` these and the other containers of the bridge; empty: `open`.",
+    )
+
+
+@hookimpl
+def cni_config() -> type[NetConf]:
+    return FirewallConf
+
+
+@hookimpl
+def cni_add(request: Request, conf: FirewallConf) -> Result:
+    require_sound(conf)
+    result = result_so_far(request)
+    attachment, settings = attachment_of(request, conf, result), settings_of(request, conf)
+    backend = backend_for(conf, settings, attachment)
+    with rollback() as on_failure:
+        on_failure(backend.delete, request.owner, attachment.addresses, settings)
+        backend.add(attachment, settings)
+    return result
+
+
+@hookimpl
+def cni_del(request: Request, conf: FirewallConf) -> None:
+    addresses, settings = addresses_left(request), settings_of(request, conf)
+    in_every_backend(lambda backend: backend.delete(request.owner, addresses, settings))
+
+
+@hookimpl
+def cni_check(request: Request, conf: FirewallConf) -> None:
+    require_sound(conf)
+    attachment = attachment_of(request, conf, result_so_far(request))
+    settings = settings_of(request, conf)
+    backend_for(conf, settings, attachment).verify(attachment, settings)
+
+
+@hookimpl
+def cni_gc(request: Request, conf: FirewallConf) -> None:
+    valid = request.valid_attachments
+    if valid is not None:
+        settings = settings_of(request, conf)
+        in_every_backend(lambda backend: backend.gc(request.network, valid, settings))
+
+
+@hookimpl
+def cni_status(request: Request, conf: FirewallConf) -> None:
+    require_sound(conf)
+    settings = settings_of(request, conf)
+    try:
+        backend_for(conf, settings, Attachment(request.owner, ())).require_usable(settings)
+    except CniError as error:
+        raise PluginNotAvailable(error.msg, error.details) from error
+
+
+def require_sound(conf: FirewallConf) -> None:
+    """Raise InvalidNetworkConfig for what no ADD could do; a DEL does not care."""
+    if conf.backend and conf.backend not in choice.BACKENDS:
+        choice.load(conf.backend)
+    options = {"iptables": conf.iptables_admin_chain_name, "firewalld": conf.firewalld_zone}
+    keys = {"iptables": "iptablesAdminChainName", "firewalld": "firewalldZone"}
+    for backend, value in options.items():
+        if value and conf.backend not in ("", backend):
+            raise InvalidNetworkConfig(
+                f"{keys[backend]}: the backend {conf.backend} has no such thing,"
+                f" remove it or set backend to {backend}"
+            )
+    name = conf.iptables_admin_chain_name
+    if name and (not CHAIN_NAME.fullmatch(name) or name in TAKEN):
+        raise InvalidNetworkConfig(
+            f'iptablesAdminChainName: "{name}" cannot be the name of a chain for iptables'
+        )
+    if conf.ingress_policy and conf.ingress_policy not in POLICIES:
+        raise InvalidNetworkConfig(
+            f'ingressPolicy: unknown ingress policy: "{conf.ingress_policy}":'
+            f" set it to {', '.join(POLICIES)}"
+        )
+
+
+def settings_of(request: Request, conf: FirewallConf) -> Settings:
+    return Settings(
+        backend=conf.backend,
+        admin_chain=conf.iptables_admin_chain_name or DEFAULT.admin_chain,
+        zone=conf.firewalld_zone or DEFAULT.zone,
+        bus=request.environ.get("DBUS_SYSTEM_BUS_ADDRESS") or DEFAULT_BUS,
+    )
+
+
+def attachment_of(request: Request, conf: FirewallConf, result: Result) -> Attachment:
+    """Every address of the result, whichever interface has it, as the reference does."""
+    addresses = tuple(dict.fromkeys(ip.address.ip for ip in result.ips))
+    policy = conf.ingress_policy or OPEN
+    if policy == OPEN:
+        return Attachment(request.owner, addresses)
+    if not result.interfaces:
+        raise InvalidNetworkConfig(
+            f"ingressPolicy: {policy} needs to know the bridge, and prevResult has no interface:"
+            " put firewall after the plugin bridge"
+        )
+    bridge, *others = [link.name for link in result.interfaces if not link.sandbox] or [""]
+    for name in (bridge, *others):
+        if not LINK_NAME.fullmatch(name):
+            raise InvalidNetworkConfig(
+                f'ingressPolicy: prevResult has no usable name of a bridge: "{name}"'
+            )
+    return Attachment(request.owner, addresses, policy, bridge, tuple(others))
+
+
+def addresses_left(request: Request) -> Sequence[Address]:
+    """Those of prevResult, or without one those that the container still has."""
+    try:
+        result = request.prev_result
+    except CniError:
+        result = None  # a broken prevResult must not keep DEL from cleaning
+    if result or not request.netns:
+        return [ip.address.ip for ip in result.ips] if result else []
+    from cnicore.net.namespace import remaining_namespaces  # noqa: PLC0415  (lazy: a runtime that keeps results spares it)
+    from cnicore.teardown import known_addresses  # noqa: PLC0415  (lazy: as above)
+
+    with remaining_namespaces(request.netns) as ns:
+        return known_addresses(request, ns.container)
+
+
+def backend_for(conf: FirewallConf, settings: Settings, attachment: Attachment) -> Backend:
+    versions = attachment.versions or [4]
+    has_options = bool(conf.iptables_admin_chain_name)
+    name = choice.choose(settings, versions, has_iptables_options=has_options)
+    return choice.loader.get()(name)
+
+
+def in_every_backend(step: Callable[[Backend], None]) -> None:
+    """The configuration may have changed since the ADD, or the reference have made it."""
+    with attempt_all() as attempt:
+        for name in choice.BACKENDS:
+            attempt(where_available, name, step)
+
+
+def where_available(name: str, step: Callable[[Backend], None]) -> None:
+    try:
+        step(choice.loader.get()(name))
+    except Unavailable:
+        return  # then it holds nothing of ours that could be reached
