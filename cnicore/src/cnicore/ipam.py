@@ -15,11 +15,7 @@ def lease(request: Request, conf: NetConf, on_failure: OnFailure) -> Result:
 
     Raises CniError, InvalidNetworkConfig if no address was leased.
     """
-    if not conf.ipam.type:
-        raise InvalidNetworkConfig(
-            "ipam.type: no plugin name provided:"
-            f' "{conf.type}" needs an IPAM plugin, for example host-local'
-        )
+    require_plugin(conf)
     leased = delegate_add(conf.ipam.type, request)
     # only after success: a failed ADD leaves nothing by itself, and DEL would release what an
     # earlier attachment of the same container and interface still holds
@@ -29,6 +25,15 @@ def lease(request: Request, conf: NetConf, on_failure: OnFailure) -> Result:
             f'IPAM plugin returned missing IP config: give "{conf.ipam.type}" an address or a range'
         )
     return leased
+
+
+def require_plugin(conf: NetConf) -> None:
+    """Raise InvalidNetworkConfig if the configuration names no IPAM plugin."""
+    if not conf.ipam.type:
+        raise InvalidNetworkConfig(
+            "ipam.type: no plugin name provided:"
+            f' "{conf.type}" needs an IPAM plugin, for example host-local'
+        )
 
 
 def release(request: Request, conf: NetConf) -> None:

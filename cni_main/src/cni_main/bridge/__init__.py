@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from cni_main.bridge import spoof_check
 from cni_main.bridge.checks import rules_of, verify_attachment
-from cni_main.bridge.configuration import BridgeConf, requested_mac, require_sound
+from cni_main.bridge.configuration import (
+    BridgeConf,
+    requested_mac,
+    require_answerable,
+    require_sound,
+)
 from cni_main.bridge.device import ensure_bridge, obstacle_to_use, wait_for_port
 from cni_main.bridge.gateway import answer_as_gateway, with_gateways
 from cni_main.bridge.vlans import admit, port_vlans
@@ -46,6 +51,7 @@ def cni_config() -> type[NetConf]:
 @hookimpl
 def cni_add(request: Request, conf: BridgeConf) -> Result:
     require_sound(conf)
+    require_answerable(conf, request.cni_version)
     vlans, mac = port_vlans(conf), requested_mac(conf, request.args)
     with namespaces(request.netns) as ns, rollback() as on_failure:
         require_free_name(ns.container, request.ifname)

@@ -7,8 +7,8 @@ from pydantic import Field
 from cnicore.addresses import parse_mac
 from cnicore.arguments import parse_arguments
 from cnicore.config import ConfModel, ListOf, MasqueradeConf
-from cnicore.errors import InvalidNetworkConfig
-from cnicore.spec import LONGEST_IFNAME
+from cnicore.errors import CniError, InvalidNetworkConfig
+from cnicore.spec import LONGEST_IFNAME, SINCE_0_3_0
 
 
 class TrunkConf(ConfModel):
@@ -74,7 +74,8 @@ class BridgeConf(MasqueradeConf):
         default=False, description="Drop what the container sends from another MAC address."
     )
     enabledad: bool = Field(
-        default=False, description="Wait until no other host answers to the IPv6 addresses."
+        default=False,
+        description="Look for other hosts with the IPv6 addresses; with a gateway, wait for it.",
     )
     disable_container_interface: bool = Field(
         default=False,
@@ -121,6 +122,15 @@ def require_sound(conf: BridgeConf) -> None:
     if len(device.encode()) > LONGEST_IFNAME:
         raise InvalidNetworkConfig(
             f'bridge: an interface cannot be named "{device}": it may have {LONGEST_IFNAME} bytes'
+        )
+
+
+def require_answerable(conf: BridgeConf, version: str) -> None:
+    """Raise CniError, before there is a bridge, if the version has no result without addresses."""
+    if not conf.ipam.type and version not in SINCE_0_3_0:
+        raise CniError(
+            "cannot convert: no valid IP addresses: a bridge without ipam needs cniVersion 0.3.0"
+            f" or newer, not {version}"
         )
 
 

@@ -39,18 +39,18 @@ class Element:
     chain: str
 
 
-def own_subnets(ips: Iterable[IpConfig]) -> OwnSubnets:
+def own_subnets(ips: Sequence[IpConfig]) -> OwnSubnets:
     """The subnets of the addresses; one that is its own subnet has nobody to talk to in it."""
-    networks = {ip.address.network for ip in ips if ip.address.network.num_addresses > 1}
-    return {
-        version: sorted(str(network) for network in networks if network.version == version)
-        for version in MAPS
-    }
+    own: dict[int, set[str]] = {ip.address.version: set() for ip in ips}
+    for network in (ip.address.network for ip in ips):
+        if network.num_addresses > 1:
+            own[network.version].add(str(network))
+    return {version: sorted(subnets) for version, subnets in own.items()}
 
 
-def chain_of(subnets: Sequence[str]) -> str:
+def chain_of(version: int, subnets: Sequence[str]) -> str:
     """The chain's name, shared by all attachments with the same own subnets."""
-    text = "-and-".join(subnets).replace("/", "-").replace(":", "_") or "none"
+    text = "-and-".join(subnets).replace("/", "-").replace(":", "_") or f"none-ipv{version}"
     if len(text) > LONGEST_SUBNETS:
         text = sha256(text.encode()).hexdigest()
     return f"{SUBNET_CHAIN}{text}"
@@ -72,7 +72,7 @@ def frame() -> Iterator[Command]:
 def subnet_chains(own: OwnSubnets) -> Iterator[Command]:
     """For each family a chain: return for the own subnets and multicast, masquerade the rest."""
     for version, subnets in own.items():
-        name = chain_of(subnets)
+        name = chain_of(version, subnets)
         prefixes = [(subnet.split("/")[0], int(subnet.split("/")[1])) for subnet in subnets]
         yield {"add": {"chain": {**IN_TABLE, "name": name}}}
         yield {"flush": {"chain": {**IN_TABLE, "name": name}}}
@@ -84,7 +84,7 @@ def subnet_chains(own: OwnSubnets) -> Iterator[Command]:
 def creation(owner: Owner, address: Cidr, own: OwnSubnets) -> Command:
     """Creates the element of an address; the kernel refuses if there is one already."""
     key = {"elem": {"val": str(address.ip), "comment": owner.tag}}
-    verdict = {"goto": {"target": chain_of(own[address.version])}}
+    verdict = {"goto": {"target": chain_of(address.version, own[address.version])}}
     at = {**IN_TABLE, "name": MAPS[address.version]}
     return {"create": {"element": {**at, "elem": [[key, verdict]]}}}
 

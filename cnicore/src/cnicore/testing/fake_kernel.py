@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from cnicore import masquerade
 from cnicore.errors import InvalidNetns
 from cnicore.net.address import LinkAddress
 from cnicore.net.link import Link, LinkNotFound
@@ -15,6 +16,7 @@ from cnicore.net.namespace import Namespace, opener
 from cnicore.net.netlink import KernelError
 from cnicore.net.route import RT_TABLE_MAIN, KernelRoute
 from cnicore.result import Address, Cidr, Route
+from cnicore.testing.fake_firewall import FakeFirewall
 
 
 class FakeKernel:
@@ -25,6 +27,7 @@ class FakeKernel:
 
     def __init__(self) -> None:
         self.namespaces = {"": FakeNamespace(self, "")}
+        self.firewall = FakeFirewall(self)
         self.calls: list[tuple[Any, ...]] = []
         self.fail_at = 0
         self._indexes = 0
@@ -42,11 +45,13 @@ class FakeKernel:
 
     @contextmanager
     def in_place(self) -> Iterator[FakeKernel]:
-        """Let every handle that is opened in the block be one of this kernel's."""
+        """Let every handle that is opened in the block be this kernel's, and the firewall."""
         token = opener.set(self.open)
+        firewall_token = masquerade.loader.set(lambda _: self.firewall)
         try:
             yield self
         finally:
+            masquerade.loader.reset(firewall_token)
             opener.reset(token)
 
     def note(self, *call: Any) -> None:
@@ -60,7 +65,10 @@ class FakeKernel:
 
     def snapshot(self) -> dict[str, Any]:
         """Everything that is there and that an ADD which failed must not leave changed."""
-        return {path: namespace.snapshot() for path, namespace in self.namespaces.items()}
+        state: dict[str, Any] = {
+            path: namespace.snapshot() for path, namespace in self.namespaces.items()
+        }
+        return state | {"masqueraded": dict(self.firewall.masqueraded)}
 
 
 class FakeNamespace(Namespace):
