@@ -124,11 +124,15 @@ def test_a_second_add_fails_and_leaves_the_first_as_it_was(call, conf, fake_kern
     assert (fake_kernel.snapshot(), leases(tmp_path)) == (before, held)
 
 
-def test_a_result_that_an_old_version_cannot_say_leaves_no_attachment(call, host, container):
+def test_what_an_old_version_could_not_say_is_refused_before_anything_is_made(call, fake_kernel):
     outcome = call("ADD", {**LAYER_2, "cniVersion": "0.2.0"})
 
-    assert "cannot convert: no valid IP addresses" in outcome.document["msg"]
-    assert (list(host.by_name), list(container.by_name)) == ([], [])
+    assert outcome.document["msg"] == (
+        "cannot convert: no valid IP addresses:"
+        " a bridge without ipam needs cniVersion 0.3.0 or newer, not 0.2.0"
+    )
+    assert [made for made in fake_kernel.calls if made[1] != "open"] == []
+    assert call("ADD", {**LAYER_2, "cniVersion": "0.3.0"}).status == 0
 
 
 @pytest.mark.parametrize("variables", [{}, {"CNI_NETNS": ""}, {"CNI_NETNS": "/run/netns/gone"}])
@@ -236,6 +240,24 @@ def test_gc_removes_what_is_not_valid_any_more(call, conf, host, firewall, tmp_p
     assert call("GC", {**conf, "vlan": 9999, "cni.dev/valid-attachments": None}).status == 0
 
     assert (list(host.by_name), firewall.masqueraded, leases(tmp_path)) == (["br0"], {}, [])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ipam": {"type": "nope"}, "ipMasq": False}, 'failed to find plugin "nope" in path ['),
+        ({}, "ipMasq cannot work: "),
+    ],
+)
+def test_status_says_what_an_add_would_lack(call, conf, fake_kernel, change, message):
+    fake_kernel.firewall.is_missing = True
+    assert call("STATUS", {**conf, "ipMasq": False}).status == 0
+    assert call("STATUS", {**conf, "ipam": None}).status == 0  # nothing to masquerade
+
+    document = call("STATUS", {**conf, **change}).document
+
+    assert document["code"] == 50
+    assert message in document["msg"]
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,8 @@ def outputs(sandbox: Sandbox, namespaces: Iterable[str]) -> dict[str, str]:
         for version in "46":
             command = f"ip {option} -{version} -d -json route show table all"
             commands[f"{ns} routes {version}"] = command
-        commands[f"{ns} sysctls"] = f"{enter} grep -s . {SYSCTL_FILES} || true"
+        # the shell that expands the pattern must be the one inside
+        commands[f"{ns} sysctls"] = f"{enter} sh -c 'grep -s . {SYSCTL_FILES} || true'"
     script = " && printf '\\0' && ".join(f"{{ {command}; }}" for command in commands.values())
     return dict(zip(commands, sandbox.shell(script).split("\0"), strict=True))
 

@@ -30,7 +30,7 @@ from cnicore.net.veth import (
 from cnicore.request import Request
 from cnicore.result import Address, Interface, IpConfig, Result, Route
 from cnicore.rollback import rollback
-from cnicore.teardown import known_addresses
+from cnicore.teardown import promised_addresses
 
 CONTAINER_END = 1  # its index in the result's interfaces
 
@@ -72,13 +72,13 @@ def cni_add(request: Request, conf: PtpConf) -> Result:
 @hookimpl
 def cni_del(request: Request, conf: PtpConf) -> None:
     with remaining_namespaces(request.netns) as ns, attempt_all() as attempt:
-        attempt(ipam.release, request, conf)
-        addresses = known_addresses(request, ns.container)
         if ns.container:
             attempt(ns.container.delete_link, request.ifname)  # its other end goes with it
         attempt(delete_owned_links, ns.host, request.owner)
+        # after the link: the next owner of the address must not meet the previous one
+        attempt(ipam.release, request, conf)
         if conf.ip_masq:
-            attempt(masquerade.delete, request.owner, addresses)
+            attempt(masquerade.delete, request.owner, promised_addresses(request))
 
 
 @hookimpl
@@ -89,7 +89,7 @@ def cni_check(request: Request, conf: PtpConf) -> None:
     with namespaces(request.netns) as ns:
         container = verify.verify_link(ns.container, expected, "veth")
         verify.verify_addresses(ns.container, request.ifname, result.ips)
-        verify.verify_routes(ns.container, result.ips, result.routes)
+        verify.verify_routes(ns.container, container, result.ips, result.routes)
         verify_host_end(ns.host, container, result.ips)
     if conf.ip_masq:
         masquerade.verify(request.owner, result.ips)
@@ -109,7 +109,9 @@ def cni_gc(request: Request, conf: PtpConf) -> None:
 @hookimpl
 def cni_status(request: Request, conf: PtpConf) -> None:
     ipam.require_plugin(conf)
-    ipam.forward(request, conf)
+    if conf.ip_masq:
+        masquerade.require(conf.ip_masq_backend)
+    ipam.status(request, conf)
 
 
 def gateway_of(ip: IpConfig) -> Address:

@@ -40,7 +40,7 @@ from cnicore.net.veth import (
 from cnicore.request import Request
 from cnicore.result import Interface, Result
 from cnicore.rollback import OnFailure, rollback
-from cnicore.teardown import known_addresses
+from cnicore.teardown import promised_addresses
 
 
 @hookimpl
@@ -72,7 +72,6 @@ def cni_add(request: Request, conf: BridgeConf) -> Result:
 @hookimpl
 def cni_del(request: Request, conf: BridgeConf) -> None:
     with remaining_namespaces(request.netns) as ns, attempt_all() as attempt:
-        addresses = known_addresses(request, ns.container)
         if ns.container:
             attempt(ns.container.delete_link, request.ifname)  # its other end goes with it
         attempt(delete_owned_links, ns.host, request.owner)
@@ -81,7 +80,7 @@ def cni_del(request: Request, conf: BridgeConf) -> None:
         if conf.macspoofchk:
             attempt(spoof_check.delete, request.owner)
         if conf.ip_masq:
-            attempt(masquerade.delete, request.owner, addresses)
+            attempt(masquerade.delete, request.owner, promised_addresses(request))
 
 
 @hookimpl
@@ -118,7 +117,9 @@ def cni_status(request: Request, conf: BridgeConf) -> None:
         obstacle = obstacle or obstacle_to_filtering()
     if obstacle:
         raise PluginNotAvailable(obstacle)
-    ipam.forward(request, conf)
+    if conf.ip_masq and conf.ipam.type:
+        masquerade.require(conf.ip_masq_backend)
+    ipam.status(request, conf)
 
 
 def attach(
@@ -162,10 +163,10 @@ def tune(container: Namespace, ifname: str, conf: BridgeConf) -> None:
     """Announce the addresses, and detect duplicates only if asked to: ipam hands each out once."""
     ipv6 = f"net/ipv6/conf/{ifname}"
     if conf.enabledad:
-        container.write_sysctl_if_there(f"{ipv6}/enhanced_dad", "1")
-    container.write_sysctl_if_there(f"{ipv6}/accept_dad", "1" if conf.enabledad else "0")
-    container.write_sysctl_if_there(f"{ipv6}/ndisc_notify", "1")
-    container.write_sysctl_if_there(f"net/ipv4/conf/{ifname}/arp_notify", "1")
+        container.tune_sysctl(f"{ipv6}/enhanced_dad", "1")
+    container.tune_sysctl(f"{ipv6}/accept_dad", "1" if conf.enabledad else "0")
+    container.tune_sysctl(f"{ipv6}/ndisc_notify", "1")
+    container.tune_sysctl(f"net/ipv4/conf/{ifname}/arp_notify", "1")
 
 
 def announce(container: Namespace, ifname: str) -> None:

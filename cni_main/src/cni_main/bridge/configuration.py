@@ -8,7 +8,7 @@ from cnicore.addresses import parse_mac
 from cnicore.arguments import parse_arguments
 from cnicore.config import ConfModel, ListOf, MasqueradeConf
 from cnicore.errors import CniError, InvalidNetworkConfig
-from cnicore.spec import LONGEST_IFNAME, SINCE_0_3_0
+from cnicore.spec import SINCE_0_3_0, interface_name_problem
 
 
 class TrunkConf(ConfModel):
@@ -119,10 +119,9 @@ def require_sound(conf: BridgeConf) -> None:
     if not conf.bridge:
         raise InvalidNetworkConfig('failed to create bridge "": bridge must not be empty')
     device = conf.gateway_device if conf.has_gateway else conf.bridge
-    if len(device.encode()) > LONGEST_IFNAME:
-        raise InvalidNetworkConfig(
-            f'bridge: an interface cannot be named "{device}": it may have {LONGEST_IFNAME} bytes'
-        )
+    problem = interface_name_problem(device)
+    if problem:
+        raise InvalidNetworkConfig(f'bridge: an interface cannot be named "{device}": {problem}')
 
 
 def require_answerable(conf: BridgeConf, version: str) -> None:

@@ -17,11 +17,13 @@ FAMILY, TABLE = "inet", "cni"
 IN_TABLE = {"family": FAMILY, "table": TABLE}
 BASE_CHAIN = "postrouting"
 SUBNET_CHAIN = "subnet-"
+TRIAL = {"family": FAMILY, "table": "cni-trial"}
 MAPS = {4: "masquerade4", 6: "masquerade6"}
 TYPES = {4: "ipv4_addr", 6: "ipv6_addr"}
 PROTOCOLS = {4: "ip", 6: "ip6"}
 MULTICAST = {4: ("224.0.0.0", 4), 6: ("ff00::", 8)}
 SRCNAT = 100  # linux/netfilter_ipv4.h: NF_IP_PRI_NAT_SRC
+HOOKED = {"type": "nat", "hook": "postrouting", "prio": SRCNAT, "policy": "accept"}
 LONGEST_SUBNETS = 100  # characters in a chain's name; nft prints it with every element
 ELEMENT = re.compile(r'elements = {\s*\S+ comment "(.*)" : goto (\S+)\s*}')
 
@@ -58,15 +60,24 @@ def chain_of(version: int, subnets: Sequence[str]) -> str:
 
 def frame() -> Iterator[Command]:
     """The table, its maps and the base chain that looks them up; as before where they exist."""
-    base = {"type": "nat", "hook": "postrouting", "prio": SRCNAT, "policy": "accept"}
     yield {"add": {"table": {"family": FAMILY, "name": TABLE}}}
-    yield {"add": {"chain": {**IN_TABLE, "name": BASE_CHAIN, **base}}}
+    yield {"add": {"chain": {**IN_TABLE, "name": BASE_CHAIN, **HOOKED}}}
     yield {"flush": {"chain": {**IN_TABLE, "name": BASE_CHAIN}}}
     for version, name in MAPS.items():
         kind = {"type": TYPES[version], "map": "verdict"}
         source = {"payload": {"protocol": PROTOCOLS[version], "field": "saddr"}}
         yield {"add": {"map": {**IN_TABLE, "name": name, **kind}}}
         yield _rule(BASE_CHAIN, [{"vmap": {"key": source, "data": f"@{name}"}}])
+
+
+def trial() -> Iterator[Command]:
+    """What a kernel that can masquerade accepts, taken back in the same transaction."""
+    table = {"table": {"family": FAMILY, "name": TRIAL["table"]}}
+    rule = {**TRIAL, "chain": BASE_CHAIN, "expr": [{"masquerade": None}]}
+    yield {"add": table}
+    yield {"add": {"chain": {**TRIAL, "name": BASE_CHAIN, **HOOKED}}}
+    yield {"add": {"rule": rule}}
+    yield {"delete": table}
 
 
 def subnet_chains(own: OwnSubnets) -> Iterator[Command]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from cnicore.errors import CniError
@@ -28,13 +28,13 @@ def may_have(version: int, table: str, chain: str) -> bool:
     """Whether a program run could find the chain; costs a netlink request instead of a process.
 
     What iptables-nft wrote is a chain of that name in an nftables table of that name; what
-    iptables-legacy wrote needs its table in the kernel. Without libnftables the answer is yes.
+    iptables-legacy wrote needs its table in the kernel. Without nftables the program is asked.
     """
     try:
         at = {"family": NFT_FAMILIES[version], "table": table, "name": chain}
         found = read_if_there(f"look for {chain}", chain=at)
     except Unavailable:
-        return True
+        return _has_legacy_table(version, table) or _can_list(version, table)
     return bool(found) or _has_legacy_table(version, table)
 
 
@@ -65,6 +65,35 @@ def commented(comment: str) -> str:
 def comment_text(comment: str) -> str:
     """The comment as iptables keeps it."""
     return comment.encode()[:LONGEST_COMMENT].decode(errors="ignore")
+
+
+def chains_in(lines: Iterable[str]) -> list[str]:
+    """The chains of a saved table, built-in ones included."""
+    return [line[1:].split()[0] for line in lines if line.startswith(":")]
+
+
+def target_of(line: str) -> str:
+    """Where a saved rule jumps; a jump to a chain of ours has nothing after it."""
+    before, _, target = line.rpartition(" -j ")
+    return target if before else ""
+
+
+def jump_deletions(lines: Iterable[str], chains: Collection[str]) -> list[str]:
+    """A deletion for every saved rule that jumps to one of the chains, duplicates included."""
+    return [
+        line.replace("-A", "-D", 1)
+        for line in lines
+        if line.startswith("-A ") and target_of(line) in chains
+    ]
+
+
+def _can_list(version: int, table: str) -> bool:
+    """Not where there is no IPv6, for example; then there is nothing to remove either."""
+    try:
+        save(version, table)
+    except CniError:
+        return False
+    return True
 
 
 def _has_legacy_table(version: int, table: str) -> bool:

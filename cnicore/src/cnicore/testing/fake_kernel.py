@@ -9,12 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 from cnicore import masquerade
-from cnicore.errors import InvalidNetns
 from cnicore.net.address import LinkAddress
 from cnicore.net.link import Link, LinkNotFound
 from cnicore.net.namespace import Namespace, opener
 from cnicore.net.netlink import KernelError
 from cnicore.net.route import RT_TABLE_MAIN, KernelRoute
+from cnicore.net.switch import NetnsGone
 from cnicore.result import Address, Cidr, Route
 from cnicore.testing.fake_firewall import FakeFirewall
 
@@ -40,7 +40,7 @@ class FakeKernel:
         """What `cnicore.net.namespace.opener` wants."""
         self.note(path, "open")
         if path not in self.namespaces:
-            raise InvalidNetns(f'failed to open netns "{path}": No such file or directory')
+            raise NetnsGone(f'failed to open netns "{path}": No such file or directory')
         return self.namespaces[path]
 
     @contextmanager
@@ -148,8 +148,8 @@ class FakeNamespace(Namespace):
         self._note("add_veth", name, peer, mtu, peer_mac, master)
         assert isinstance(peer_in, FakeNamespace)
         master_index = self.link(master).index if master else 0
-        if peer in peer_in.by_name:
-            raise KernelError(f"create {peer}", errno.EEXIST)
+        if name in self.by_name or peer in peer_in.by_name:
+            raise KernelError(f"create {name} and {peer}", errno.EEXIST)
         self._add_link(Link(0, name, "veth", "02:00:00:00:00:01", mtu or 1500, master=master_index))
         peer_in._add_link(Link(0, peer, "veth", peer_mac or "02:00:00:00:00:02", mtu or 1500))
         self._change(name, peer=peer_in.link(peer).index)
@@ -204,11 +204,12 @@ class FakeNamespace(Namespace):
 
     def add_port_vlan(self, name: str, vid: int, *, untagged: bool = False) -> None:
         self._note("add_port_vlan", name, vid, untagged)
-        self.vlans.setdefault(name, [1]).append(vid)
+        if vid not in self.vlans.setdefault(name, [1]):
+            self.vlans[name].append(vid)
 
     def delete_port_vlan(self, name: str, vid: int) -> None:
         self._note("delete_port_vlan", name, vid)
-        self.vlans.setdefault(name, [1]).remove(vid)
+        self.vlans[name] = [one for one in self.vlans.get(name, [1]) if one != vid]
 
     # --- addresses
 
