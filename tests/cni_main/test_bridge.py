@@ -146,6 +146,16 @@ def test_a_default_route_is_added_unless_the_family_has_one(call, container, lea
     assert len(in_main) == 1
 
 
+def test_no_gateway_can_stand_after_the_last_address(call, host):
+    ipam = {"type": "static", "addresses": [{"address": "255.255.255.255/32"}]}
+
+    outcome = call("ADD", {**LAYER_2, "isGateway": True, "ipam": ipam})
+
+    assert outcome.document["code"] == 7
+    assert "255.255.255.255/32" in outcome.document["msg"]
+    assert host.by_name == {}
+
+
 @pytest.mark.parametrize(
     ("keys", "gateway"),
     [({}, None), ({"isGateway": True}, "10.9.0.1"), ({"isDefaultGateway": True}, "10.9.0.1")],

@@ -10,6 +10,7 @@ IPAM = {"type": "static", "addresses": [{"address": "10.1.0.2/24", "gateway": "1
     ("change", "message"),
     [
         ({"mtu": "1500"}, "mtu: input should be a valid integer, not '1500'"),
+        ({"mtu": 2**40}, "mtu: 1099511627776 is too large, a veth takes at most 65535"),
         ({"isGateway": "yes"}, "isGateway: "),
         ({"portIsolation": "true"}, "portIsolation: "),
         ({"ipMasqBackend": "pf"}, "ipMasqBackend: "),

@@ -42,6 +42,7 @@ def leases(tmp_path):
     [
         ({"mtu": "1500"}, 7, "mtu: input should be a valid integer, not '1500'"),
         ({"mtu": 1.5}, 7, "mtu: "),
+        ({"mtu": 2**40}, 7, "mtu: 1099511627776 is too large, a veth takes at most 65535"),
         ({"ipMasq": "yes"}, 7, "ipMasq: "),
         ({"ipMasqBackend": "pf"}, 7, "ipMasqBackend: "),
         ({"ipam": []}, 7, "ipam: "),

@@ -26,6 +26,7 @@ from cnicore.net.veth import (
     delete_owned_links,
     delete_stale_links,
     require_free_name,
+    require_possible_mtu,
 )
 from cnicore.request import Request
 from cnicore.result import Address, Interface, IpConfig, Result, Route
@@ -48,6 +49,7 @@ def cni_config() -> type[NetConf]:
 
 @hookimpl
 def cni_add(request: Request, conf: PtpConf) -> Result:
+    require_possible_mtu(conf.mtu)
     with namespaces(request.netns) as ns, rollback() as on_failure:
         require_free_name(ns.container, request.ifname)
         leased = ipam.lease(request, conf, on_failure)

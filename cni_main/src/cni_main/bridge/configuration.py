@@ -8,6 +8,7 @@ from cnicore.addresses import parse_mac
 from cnicore.arguments import parse_arguments
 from cnicore.config import ConfModel, ListOf, MasqueradeConf
 from cnicore.errors import CniError, InvalidNetworkConfig
+from cnicore.net.veth import require_possible_mtu
 from cnicore.spec import SINCE_0_3_0, interface_name_problem
 
 
@@ -116,6 +117,7 @@ def require_sound(conf: BridgeConf) -> None:
             "cannot set hairpin mode and promiscuous mode at the same time:"
             " remove hairpinMode or promiscMode"
         )
+    require_possible_mtu(conf.mtu)
     if not conf.bridge:
         raise InvalidNetworkConfig('failed to create bridge "": bridge must not be empty')
     device = conf.gateway_device if conf.has_gateway else conf.bridge

@@ -12,7 +12,7 @@ from cni_main.bridge.configuration import BridgeConf
 from cni_main.bridge.device import unless_shared
 from cni_main.bridge.vlans import admit, gateway_vlans
 from cnicore.addresses import any_cidr, is_default
-from cnicore.errors import CniError
+from cnicore.errors import CniError, InvalidNetworkConfig
 from cnicore.net.interface import first_gateways
 from cnicore.net.link import Link
 from cnicore.net.namespace import Namespace
@@ -38,7 +38,12 @@ def gateway_of(ip: IpConfig, conf: BridgeConf) -> Address | None:
     """The leased gateway; where the bridge is one, the subnet's first address stands in."""
     if ip.gateway or not conf.has_gateway:
         return ip.gateway
-    return ip.address.network.network_address + 1
+    try:
+        return ip.address.network.network_address + 1
+    except ValueError:  # the last address of all
+        raise InvalidNetworkConfig(
+            f"no gateway can stand after {ip.address}: give the address one in ipam"
+        ) from None
 
 
 def default_routes(ips: Sequence[IpConfig], routes: Sequence[Route]) -> tuple[Route, ...]:

@@ -6,13 +6,14 @@ import os
 from collections.abc import Iterable
 
 from cnicore.attempts import attempt_all
-from cnicore.errors import CniError
+from cnicore.errors import CniError, InvalidNetworkConfig
 from cnicore.net.link import Link
 from cnicore.net.namespace import Namespace, Namespaces
 from cnicore.owner import Owner, stale
 from cnicore.rollback import OnFailure
 
 NAME_ATTEMPTS = 10
+LARGEST_MTU = 65535  # linux/if_ether.h: ETH_MAX_MTU
 
 
 def create_veth(
@@ -43,6 +44,12 @@ def create_veth(
     ns.host.tune_sysctl(f"net/ipv6/conf/{name}/accept_dad", "0")
     ns.host.set_up(name)
     return ns.host.link(name), ns.container.link(owner.ifname)
+
+
+def require_possible_mtu(mtu: int) -> None:
+    """Raise InvalidNetworkConfig for an MTU beyond any veth's; the kernel refuses small ones."""
+    if mtu > LARGEST_MTU:
+        raise InvalidNetworkConfig(f"mtu: {mtu} is too large, a veth takes at most {LARGEST_MTU}")
 
 
 def require_free_name(container: Namespace, ifname: str) -> None:
