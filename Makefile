@@ -1,14 +1,15 @@
 # Everything that one does with the project. CI runs `make test`, nothing else.
-# More arguments for pytest: make test ARGS="-k ptp". Another interpreter: make setup PYTHON=python3.12
+# More arguments: make test ARGS="-k ptp" for pytest, make bench ARGS="--pairs 5 ptp".
+# Another interpreter: make setup PYTHON=python3.12
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test demo test lint type fix bench docs
+.PHONY: help setup setup-test demo test lint type fix bench docs changelog
 export PYTHON
 
 BIN := .venv/bin
 
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what is missing: Debian packages, and the project with its tools into .venv.
 	@.ci/setup run
@@ -37,7 +38,10 @@ fix: setup ## Repair what can be repaired by itself: formatting, imports.
 	@$(BIN)/ruff format
 
 bench: setup-test ## Time our plugins against Debian's, as whole processes.
-	@$(BIN)/python tests/benchmarks/run.py
+	@$(BIN)/python tests/benchmarks/run.py $(ARGS)
 
 docs: setup ## Write the configuration reference from the plugins' models.
 	@$(BIN)/python docs/generate.py
+
+changelog: setup ## Show what the fragments make of the next release's section of CHANGELOG.md.
+	@$(BIN)/towncrier build --draft --version next

@@ -300,3 +300,32 @@ def test_a_container_called_like_an_address_does_not_reach_the_last_one(call, ne
     assert call("DEL", conf, CNI_CONTAINERID="10.1.2.2").status == 0
 
     assert sorted(files()) == ["10.1.2.2", "last_reserved_ip.0", "lock"]
+
+
+@pytest.mark.parametrize("length", [4087, 4088, 4096, 5000, 100_000])
+def test_however_long_a_container_id_is_its_address_is_given_back(call, network, files, length):
+    container = {"CNI_CONTAINERID": "a" * length}
+    conf = network()
+
+    result = call.add(conf, **container)
+    assert call("CHECK", {**conf, "prevResult": result}, **container).status == 0
+    assert call("ADD", conf, **container).status == 1
+    assert call("DEL", conf, **container).status == 0
+    assert set(files()) == {"last_reserved_ip.0", "lock"}
+
+
+@pytest.mark.parametrize(
+    "valid",
+    [{}, 0, "", False, [{"containerID": "c1", "ifname": None}], [{"containerID": 1}], ["c1"]],
+)
+def test_gc_with_a_malformed_list_is_refused_before_anything_is_given_back(
+    call, network, files, valid
+):
+    call.add(network(), CNI_CONTAINERID="c1")
+    before = files()
+
+    outcome = call("GC", {**network(), "cni.dev/valid-attachments": valid})
+
+    assert (outcome.status, outcome.document["code"]) == (1, 7)
+    assert outcome.document["msg"].startswith("cni.dev/valid-attachments")
+    assert files() == before

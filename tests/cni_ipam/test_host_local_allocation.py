@@ -132,7 +132,7 @@ def test_any_text_as_bounds_is_a_range_or_a_refusal_that_names_the_key(start, en
     except ValueError:
         return
     try:
-        ((parsed,),) = parse_range_sets([("ipam.ranges[0]", [conf])])
+        ((parsed,),) = parse_range_sets([("ipam.ranges[0]", {"ipam.ranges[0][0]": conf})])
     except InvalidNetworkConfig as error:
         assert "ipam.ranges[0][0]" in error.msg  # noqa: PT017  (both outcomes are right)
     else:

@@ -16,9 +16,9 @@ def error_of(outcome):
 @pytest.mark.parametrize(
     ("ipam", "message"),
     [
-        ({"ranges": "x"}, "ipam.ranges: input should be a valid tuple, not 'x'"),
-        ({"ranges": [{}]}, "ipam.ranges[0]: input should be a valid tuple, not {}"),
-        ({"ranges": [[3]]}, "ipam.ranges[0][0]: "),
+        ({"ranges": "x"}, "ipam.ranges: input should be a list, not 'x'"),
+        ({"ranges": [{}]}, "ipam.ranges[0]: input should be a list, not an object"),
+        ({"ranges": [[3]]}, "ipam.ranges[0][0]: input should be an object, not 3"),
         ({"ranges": []}, "no IP ranges specified: add ipam.ranges"),
         ({"ranges": [[]]}, "invalid range set 0: empty range set: give ipam.ranges[0] a range"),
         (
@@ -35,7 +35,7 @@ def error_of(outcome):
         ),
         (
             {"ranges": [[{"subnet": "::ffff:10.1.2.0/120"}]]},
-            "invalid range set 0: IPNet IP and Mask version mismatch",
+            "ipam.ranges[0][0].subnet: IPNet IP and Mask version mismatch: write the subnet as",
         ),
         (
             {"ranges": [[{"subnet": "10.1.2.0/31"}]]},
@@ -81,6 +81,40 @@ def error_of(outcome):
         ),
         ({"ranges": [[SUBNET], [SUBNET]]}, "range set 0 overlaps with 1"),
         ({"subnet": "10.1.2.128/25"}, "range set 0 overlaps with 1"),
+        (
+            {"subnet": "10.1.2.0/31"},
+            (
+                "invalid range set 0: Network 10.1.2.0/31 too small to allocate from: use /30 or a"
+                " larger one (in ipam)"
+            ),
+        ),
+        (
+            {"ranges": [[{**SUBNET, "gateway": "fd00::1"}]]},
+            (
+                "ipam.ranges[0][0].gateway: fd00::1 cannot be the gateway of 10.1.2.0/24:"
+                " write an IPv4 address"
+            ),
+        ),
+        (
+            {"subnet": "fd00::/64", "gateway": "10.1.2.1"},
+            "ipam.gateway: 10.1.2.1 cannot be the gateway of fd00::/64: write an IPv6 address",
+        ),
+        (
+            {"ranges": [[{"subnet": "fe80::/64", "gateway": "fe80::1%eth0"}]]},
+            "ipam.ranges[0][0].gateway: invalid IP address: fe80::1%eth0",
+        ),
+        (
+            {"ranges": [[{"subnet": "fe80::%eth0/64"}]]},
+            "ipam.ranges[0][0].subnet: invalid CIDR address: fe80::%eth0/64",
+        ),
+        (
+            {"routes": [{"dst": "10.0.0.0/8", "gw": "fd00::1"}]},
+            "ipam.routes[0].gw: fd00::1 cannot be the gateway of 10.0.0.0/8",
+        ),
+        (
+            {"routes": [{"dst": "10.0.0.0/8", "table": 2**40}]},
+            "ipam.routes[0].table: input should be less than or equal to 4294967295",
+        ),
         ({"routes": [{"gw": "10.1.2.1"}]}, "ipam.routes[0].dst: Field required"),
         ({"routes": [{"dst": "10.0.0.0"}]}, "ipam.routes[0].dst: invalid CIDR address: 10.0.0.0"),
         ({"dataDir": 3}, "ipam.dataDir: input should be a valid string, not 3"),
@@ -104,7 +138,7 @@ def test_a_bad_section_ipam_is_refused_before_anything_is_made(
         ({"name": "../mynet"}, "invalid characters found in network name"),
         (
             {"runtimeConfig": {"ips": "10.1.2.9"}},
-            "runtimeConfig.ips: input should be a valid tuple",
+            "runtimeConfig.ips: input should be a list, not '10.1.2.9'",
         ),
         (
             {"runtimeConfig": {"ips": ["10.1.2.9", "ten"]}},

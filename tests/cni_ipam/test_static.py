@@ -20,8 +20,8 @@ def addresses(*texts):
     ("change", "message"),
     [
         ({"ipam": None}, "IPAM config missing 'ipam' key"),
-        ({"ipam": []}, "ipam: input should be a valid dictionary"),
-        ({"ipam": {"addresses": "x"}}, "ipam.addresses: input should be a valid tuple, not 'x'"),
+        ({"ipam": []}, "ipam: input should be an object, not a list"),
+        ({"ipam": {"addresses": "x"}}, "ipam.addresses: input should be a list, not 'x'"),
         ({"ipam": {"addresses": [{}]}}, "ipam.addresses[0].address: Field required"),
         (
             {"ipam": {"addresses": addresses("10.1.0.5/24", "10.1.0.6")}},
@@ -34,9 +34,28 @@ def addresses(*texts):
             {"ipam": {"addresses": [{"address": "10.1.0.5/24", "gateway": "x"}]}},
             "ipam.addresses[0].gateway: invalid IP address: x",
         ),
+        (
+            {"ipam": {"addresses": [{"address": "10.1.0.5/24", "gateway": "fd00::1"}]}},
+            (
+                "ipam.addresses[0].gateway: fd00::1 cannot be the gateway of 10.1.0.5/24:"
+                " write an IPv4 address"
+            ),
+        ),
+        (
+            {"ipam": {"addresses": addresses("fe80::5%eth0/64")}},
+            "ipam.addresses[0].address: the 'address' field is expected to be in CIDR notation",
+        ),
+        (
+            {"runtimeConfig": {"ips": ["fe80::5%eth0/64"]}},
+            "an entry in the 'ips' field is NOT in CIDR notation, got: 'fe80::5%eth0/64'",
+        ),
+        (
+            {"ipam": {"routes": [{"dst": "::/0", "gw": "10.1.0.1"}]}},
+            "ipam.routes[0].gw: 10.1.0.1 cannot be the gateway of ::/0: write an IPv6 address",
+        ),
         ({"ipam": {"routes": [{"gw": "10.1.0.1"}]}}, "ipam.routes[0].dst: Field required"),
-        ({"ipam": {"dns": {"search": "a"}}}, "ipam.dns.search: input should be a valid tuple"),
-        ({"runtimeConfig": {"ips": 3}}, "runtimeConfig.ips: input should be a valid tuple, not 3"),
+        ({"ipam": {"dns": {"search": "a"}}}, "ipam.dns.search: input should be a list, not 'a'"),
+        ({"runtimeConfig": {"ips": 3}}, "runtimeConfig.ips: input should be a list, not 3"),
         (
             {"runtimeConfig": {"ips": ["10.1.0.5"]}},
             (
@@ -206,6 +225,15 @@ def test_check_accepts_what_add_returned(call, version, args, ips):
     result = call.add(conf, CNI_ARGS=args)
 
     assert call("CHECK", {**conf, "prevResult": result}, CNI_ARGS=args).status == 0
+
+
+def test_an_ipv4_address_in_ipv6_is_ipv4_in_add_and_check(call):
+    conf = network(addresses=[{"address": "::ffff:10.7.0.5/120", "gateway": "::ffff:10.7.0.1"}])
+
+    result = call.add(conf)
+
+    assert result["ips"] == [{"address": "10.7.0.5/24", "gateway": "10.7.0.1"}]
+    assert call("CHECK", {**conf, "prevResult": result}).status == 0
 
 
 def test_check_accepts_what_others_added_to_the_result(call):

@@ -146,6 +146,16 @@ def test_a_default_route_is_added_unless_the_family_has_one(call, container, lea
     assert len(in_main) == 1
 
 
+def test_no_gateway_can_stand_after_the_last_address(call, host):
+    ipam = {"type": "static", "addresses": [{"address": "255.255.255.255/32"}]}
+
+    outcome = call("ADD", {**LAYER_2, "isGateway": True, "ipam": ipam})
+
+    assert outcome.document["code"] == 7
+    assert "255.255.255.255/32" in outcome.document["msg"]
+    assert host.by_name == {}
+
+
 @pytest.mark.parametrize(
     ("keys", "gateway"),
     [({}, None), ({"isGateway": True}, "10.9.0.1"), ({"isDefaultGateway": True}, "10.9.0.1")],
@@ -214,6 +224,69 @@ def test_a_vlan_gets_a_gateway_device_of_its_own_which_all_containers_share(
     end = host.find_link_by_index(host.by_name["br0.100"].peer)
     assert (end.master, host.vlans[end.name]) == (host.by_name["br0"].index, [100])
     assert len(host.by_name) == links + 1
+
+
+def half_made(host, admitted):
+    """What an ADD leaves that was killed while it made the gateway's device of VLAN 100."""
+    host.add_bridge("br0", vlan_filtering=True)
+    host.add_veth("veth0", peer="br0.100", peer_in=host, master="br0")
+    host.vlans["veth0"] = [*admitted]
+
+
+@pytest.mark.parametrize("admitted", [[1], [], [100]])
+def test_a_gateway_device_that_was_left_half_made_is_finished(call, conf, host, admitted):
+    half_made(host, admitted)
+
+    call.add({**conf, "vlan": 100})
+
+    assert host.vlans["veth0"] == [100]
+    assert host.by_name["veth0"].is_up
+    assert host.by_name["br0.100"].is_up
+    assert host.sysctls.get("net/ipv6/conf/veth0/accept_ra", "0") == "0"
+
+
+def test_a_gateway_device_that_works_is_not_touched(call, second, conf, fake_kernel):
+    call.add({**conf, "vlan": 100})
+    fake_kernel.calls.clear()
+
+    second.add({**conf, "vlan": 100})
+
+    (port,) = [
+        link.name
+        for link in fake_kernel.namespaces[""].by_name.values()
+        if link.alias == "cni:net/c2/eth0"
+    ]
+    steps = [made for made in fake_kernel.calls if made[1].endswith("_port_vlan")]
+    assert {made[2] for made in steps} == {port}
+
+
+def test_the_loser_of_a_race_for_the_gateway_device_answers_when_it_works(
+    call, conf, host, monkeypatch
+):
+    add_veth = host.add_veth
+
+    def faster(name, *, peer, **keywords):
+        if peer == "br0.100":  # the winner's, which it is still about to admit
+            add_veth("veth0", peer=peer, peer_in=host, master="br0")
+        add_veth(name, peer=peer, **keywords)
+
+    monkeypatch.setattr(host, "add_veth", faster)
+    call.add({**conf, "vlan": 100})
+
+    assert host.vlans["veth0"] == [100]
+    assert host.by_name["veth0"].is_up
+
+
+def test_a_gateway_device_of_another_kind_is_left_to_its_owner(call, conf, host):
+    host.add_bridge("br0", vlan_filtering=True)
+    bridge = host.by_name["br0"]
+    host.by_name["br0.100"] = Link(
+        99, "br0.100", "vlan", "02:00:00:00:00:99", 1500, peer=bridge.index
+    )
+
+    call.add({**conf, "vlan": 100})
+
+    assert "br0" not in host.vlans
 
 
 def test_a_layer_2_attachment_is_up_and_has_no_address(call, host, container):

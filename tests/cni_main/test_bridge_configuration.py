@@ -10,6 +10,7 @@ IPAM = {"type": "static", "addresses": [{"address": "10.1.0.2/24", "gateway": "1
     ("change", "message"),
     [
         ({"mtu": "1500"}, "mtu: input should be a valid integer, not '1500'"),
+        ({"mtu": 2**40}, "mtu: 1099511627776 is too large, a veth takes at most 65535"),
         ({"isGateway": "yes"}, "isGateway: "),
         ({"portIsolation": "true"}, "portIsolation: "),
         ({"ipMasqBackend": "pf"}, "ipMasqBackend: "),
@@ -17,6 +18,12 @@ IPAM = {"type": "static", "addresses": [{"address": "10.1.0.2/24", "gateway": "1
         ({"vlanTrunk": [{"id": "5"}]}, "vlanTrunk[0].id: "),
         ({"bridge": ""}, 'failed to create bridge "": bridge must not be empty'),
         ({"bridge": "a234567890123456"}, 'cannot be named "a234567890123456"'),
+        ({"bridge": "br%d"}, 'cannot be named "br%d": interface name contains %'),
+        ({"bridge": "b\0c"}, "interface name contains a NUL character"),
+        ({"bridge": "\ud800"}, "interface name is not UTF-8"),
+        ({"bridge": "b/c"}, "interface name contains / or : or whitespace"),
+        ({"bridge": "b c"}, "interface name contains / or : or whitespace"),
+        ({"bridge": ".."}, "interface name is . or .."),
         (
             {"bridge": "a23456789012", "vlan": 100, "isGateway": True},
             'cannot be named "a23456789012.100"',

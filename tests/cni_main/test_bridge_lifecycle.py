@@ -6,7 +6,6 @@ import pytest
 
 from cnicore import masquerade
 from cnicore.addresses import parse_cidr
-from cnicore.errors import CniError
 
 CONF = {
     "cniVersion": "1.1.0",
@@ -26,35 +25,9 @@ CONF = {
 LAYER_2 = {"cniVersion": "1.1.0", "name": "net", "type": "bridge", "bridge": "br0"}
 
 
-class Masquerading:
-    """A firewall in memory; `fails` makes ADD fail after it has had its effect."""
-
-    def __init__(self):
-        self.owners = {}
-        self.fails = False
-
-    def add(self, owner, ips):
-        self.owners[owner] = [str(ip.address) for ip in ips]
-        if self.fails:
-            raise CniError("no firewall today")
-
-    def delete(self, owner, addresses):
-        self.owners.pop(owner, None)
-
-    def gc(self, network, valid):
-        self.owners = {owner: ips for owner, ips in self.owners.items() if owner in valid}
-
-    def verify(self, owner, ips):
-        if self.owners.get(owner) != [str(ip.address) for ip in ips]:
-            raise CniError("not masqueraded")
-
-
-@pytest.fixture(autouse=True)
-def firewall():
-    firewall = Masquerading()
-    token = masquerade.loader.set(lambda name: firewall)
-    yield firewall
-    masquerade.loader.reset(token)
+@pytest.fixture
+def firewall(fake_kernel):
+    return fake_kernel.firewall
 
 
 @pytest.fixture
@@ -98,7 +71,7 @@ def test_add_that_fails_at_any_call_leaves_nothing_not_even_the_bridge(
         if outcome.status == 0:
             break
         assert fake_kernel.snapshot() == before, fake_kernel.calls[number - 1]
-        assert (leases(tmp_path), firewall.owners) == ([], {})
+        assert (leases(tmp_path), firewall.masqueraded) == ([], {})
     assert outcome.status == 0
     assert number > 10
 
@@ -123,7 +96,7 @@ def test_add_that_fails_takes_nothing_from_another_container(
     call, second, conf, fake_kernel, firewall
 ):
     """The other one came while this one was under way, and relies on the gateway it made."""
-    firewall.fails = True
+    firewall.fails_late = True
     others = [second]
 
     def come_between(name):
@@ -135,7 +108,7 @@ def test_add_that_fails_takes_nothing_from_another_container(
     outcome = call("ADD", conf)
     masquerade.loader.reset(token)
 
-    assert outcome.document["msg"] == "no firewall today"
+    assert outcome.document["msg"] == "the firewall failed after it had masqueraded"
     host = fake_kernel.namespaces[""]
     assert [str(cidr) for cidr in host.cidrs["br0"]] == ["10.1.0.1/24", "fd00::1/64"]
     assert [link.alias for link in host.by_name.values()] == ["", "cni:net/c2/eth0"]
@@ -151,11 +124,15 @@ def test_a_second_add_fails_and_leaves_the_first_as_it_was(call, conf, fake_kern
     assert (fake_kernel.snapshot(), leases(tmp_path)) == (before, held)
 
 
-def test_a_result_that_an_old_version_cannot_say_leaves_no_attachment(call, host, container):
+def test_what_an_old_version_could_not_say_is_refused_before_anything_is_made(call, fake_kernel):
     outcome = call("ADD", {**LAYER_2, "cniVersion": "0.2.0"})
 
-    assert "cannot convert: no valid IP addresses" in outcome.document["msg"]
-    assert (list(host.by_name), list(container.by_name)) == (["br0"], [])
+    assert outcome.document["msg"] == (
+        "cannot convert: no valid IP addresses:"
+        " a bridge without ipam needs cniVersion 0.3.0 or newer, not 0.2.0"
+    )
+    assert [made for made in fake_kernel.calls if made[1] != "open"] == []
+    assert call("ADD", {**LAYER_2, "cniVersion": "0.3.0"}).status == 0
 
 
 @pytest.mark.parametrize("variables", [{}, {"CNI_NETNS": ""}, {"CNI_NETNS": "/run/netns/gone"}])
@@ -171,7 +148,7 @@ def test_del_leaves_the_bridge_and_nothing_else_twice_and_without_a_namespace(
     assert list(host.by_name) == ["br0"]
     assert [str(cidr) for cidr in host.cidrs["br0"]] == ["10.1.0.1/24", "fd00::1/64"]
     assert fake_kernel.namespaces["/run/netns/c1"].by_name == {}
-    assert (leases(tmp_path), firewall.owners) == ([], {})
+    assert (leases(tmp_path), firewall.masqueraded) == ([], {})
 
 
 def test_del_goes_on_when_the_ipam_plugin_is_gone(call, conf, host, firewall):
@@ -180,7 +157,7 @@ def test_del_goes_on_when_the_ipam_plugin_is_gone(call, conf, host, firewall):
     outcome = call("DEL", {**conf, "ipam": {"type": "gone"}})
 
     assert 'failed to find plugin "gone"' in outcome.document["msg"]
-    assert (list(host.by_name), firewall.owners) == (["br0"], {})
+    assert (list(host.by_name), firewall.masqueraded) == (["br0"], {})
 
 
 def port_of(host):
@@ -238,8 +215,8 @@ def test_check_fails_without_masquerading_lease_or_prev_result(
     attached = {**conf, "prevResult": call.add(conf)}
 
     assert "prevResult missing" in call("CHECK", conf).document["msg"]
-    firewall.owners.clear()
-    assert "not masqueraded" in call("CHECK", attached).document["details"]
+    firewall.masqueraded.clear()
+    assert "is not masqueraded" in call("CHECK", attached).document["details"]
     (tmp_path / "leases" / "net" / "10.1.0.2").unlink()
     assert call("CHECK", {**attached, "ipMasq": False}).status == 1
 
@@ -257,12 +234,30 @@ def test_gc_removes_what_is_not_valid_any_more(call, conf, host, firewall, tmp_p
     keep = {"cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "eth0"}]}
     assert call("GC", conf).status == 0
     assert call("GC", {**conf, **keep}).status == 0
-    assert (len(host.by_name), len(firewall.owners)) == (2, 1)
+    assert (len(host.by_name), len(firewall.masqueraded)) == (2, 1)
 
     # under a configuration that no ADD would accept
     assert call("GC", {**conf, "vlan": 9999, "cni.dev/valid-attachments": None}).status == 0
 
-    assert (list(host.by_name), firewall.owners, leases(tmp_path)) == (["br0"], {}, [])
+    assert (list(host.by_name), firewall.masqueraded, leases(tmp_path)) == (["br0"], {}, [])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ipam": {"type": "nope"}, "ipMasq": False}, 'failed to find plugin "nope" in path ['),
+        ({}, "ipMasq cannot work: "),
+    ],
+)
+def test_status_says_what_an_add_would_lack(call, conf, fake_kernel, change, message):
+    fake_kernel.firewall.is_missing = True
+    assert call("STATUS", {**conf, "ipMasq": False}).status == 0
+    assert call("STATUS", {**conf, "ipam": None}).status == 0  # nothing to masquerade
+
+    document = call("STATUS", {**conf, **change}).document
+
+    assert document["code"] == 50
+    assert message in document["msg"]
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def container(fake_kernel):
         ({"prevResult": "x"}, 6, "prevResult: expected an object, not a string"),
         (
             {"prevResult": {"cniVersion": "0.4.0"}},
-            999,
+            6,
             'result type supports [1.0.0 1.1.0] but unmarshalled CNIVersion is "0.4.0"',
         ),
         ({"dns": 1}, 7, "dns: "),

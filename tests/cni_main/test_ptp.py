@@ -2,6 +2,8 @@
 
 import pytest
 
+from cnicore.addresses import parse_cidr
+
 CONF = {
     "cniVersion": "1.1.0",
     "name": "net",
@@ -40,6 +42,7 @@ def leases(tmp_path):
     [
         ({"mtu": "1500"}, 7, "mtu: input should be a valid integer, not '1500'"),
         ({"mtu": 1.5}, 7, "mtu: "),
+        ({"mtu": 2**40}, 7, "mtu: 1099511627776 is too large, a veth takes at most 65535"),
         ({"ipMasq": "yes"}, 7, "ipMasq: "),
         ({"ipMasqBackend": "pf"}, 7, "ipMasqBackend: "),
         ({"ipam": []}, 7, "ipam: "),
@@ -208,6 +211,41 @@ def test_check_fails_after_tampering_and_not_before(call, conf, container, tampe
     assert call("CHECK", attached).status == 1
 
 
+def end_of(host):
+    (name,) = host.by_name
+    return name
+
+
+HOST_TAMPERING = {
+    "it is down": (
+        lambda host: host.set_down(end_of(host)),
+        "the host's end of eth0 is down or gone",
+    ),
+    "it belongs to another": (
+        lambda host: host.change(end_of(host), peer=99),
+        "the host's end of eth0 is down or gone",
+    ),
+    "the gateway is gone": (
+        lambda host: host.cidrs[end_of(host)].pop(),
+        "has lost the gateway fd00::1 or the route to fd00::2",
+    ),
+    "the route is gone": (
+        lambda host: host.delete_route(end_of(host), parse_cidr("10.1.0.2/32")),
+        "has lost the gateway 10.1.0.1 or the route to 10.1.0.2",
+    ),
+}
+
+
+@pytest.mark.parametrize(("tamper", "message"), HOST_TAMPERING.values(), ids=HOST_TAMPERING)
+def test_check_looks_at_the_hosts_end(call, conf, host, tamper, message):
+    attached = {**conf, "prevResult": call.add(conf)}
+    assert call("CHECK", attached).text == ""
+
+    tamper(host)
+
+    assert message in call("CHECK", attached).document["msg"]
+
+
 def test_check_fails_when_the_lease_is_gone_or_the_result_is_of_another_namespace(
     call, conf, fake_kernel, tmp_path
 ):
@@ -233,6 +271,44 @@ def test_gc_removes_what_is_not_valid_any_more(call, conf, fake_kernel, host, tm
     assert call("GC", {**conf, "cni.dev/valid-attachments": None}).status == 0
     assert host.by_name == {}
     assert [name for name in leases(tmp_path) if not name.startswith("last_")] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "message"),
+    [
+        ({"ipam": {}}, 7, "ipam.type: no plugin name provided"),
+        ({"ipam": {"type": "nope"}}, 50, 'ipam.type: failed to find plugin "nope" in path ['),
+        ({"ipam": {"type": "../nope"}}, 999, "invalid plugin name: ../nope"),
+        ({"ipMasq": True}, 50, "ipMasq cannot work: "),
+    ],
+)
+def test_status_says_what_an_add_would_lack(call, conf, fake_kernel, change, code, message):
+    fake_kernel.firewall.is_missing = True
+    assert call("STATUS", conf).status == 0
+
+    document = call("STATUS", {**conf, **change}).document
+
+    assert document["code"] == code
+    assert message in document["msg"]
+
+
+def test_del_gives_the_address_back_after_the_link(call, conf, fake_kernel, tmp_path):
+    """Who gets it next must not meet the previous owner."""
+    call.add(conf)
+    held = []
+    host = fake_kernel.namespaces[""]
+    note = fake_kernel.note
+
+    def noting(*made):
+        if made[1] == "delete_link":
+            held.extend(leases(tmp_path))
+        note(*made)
+
+    fake_kernel.note = noting
+    call("DEL", conf)
+
+    assert "10.1.0.2" in held
+    assert host.by_name == {}
 
 
 def test_status_asks_the_ipam_plugin(call, conf, fake_kernel, tmp_path):

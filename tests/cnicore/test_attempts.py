@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cnicore.attempts import attempt_all
-from cnicore.errors import CniError
+from cnicore.errors import CniError, Terminated
 
 
 def fail(msg):
@@ -30,3 +30,14 @@ def test_several_failures_are_raised_as_a_group_in_their_order():
 def test_without_a_failure_nothing_is_raised():
     with attempt_all() as attempt:
         attempt(list)
+
+
+def test_sigterm_is_no_failure_of_a_step_and_ends_the_block():
+    def interrupted():
+        raise Terminated
+
+    done = []
+    with pytest.raises(Terminated), attempt_all() as attempt:
+        attempt(interrupted)
+        attempt(done.append, "two")
+    assert done == []

@@ -25,6 +25,10 @@ def test_an_object_is_decoded_and_null_is_an_empty_one():
         (b"1", "expected a JSON object, not a number"),
         (b'{"a": NaN}', "NaN"),
         (b"\xff\xfe", ""),
+        (b'\xef\xbb\xbf{"a": 1}', "BOM"),
+        ('{"a": 1}'.encode("utf-16"), "utf-8"),
+        ('{"a": 1}'.encode("utf-16-le"), ""),
+        (b'{"a": "\xed\xa0\x80"}', "utf-8"),
         (b"[" * 100_000, ""),
     ],
 )

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
+from time import monotonic, sleep
 
 import pytest
 
-from cnicore.errors import CniError, ForeignError
+from cnicore.errors import CniError, ForeignError, Terminated
 from cnicore.execute import execute
 
 
@@ -62,7 +67,14 @@ def test_a_failure_without_a_document_is_told_as_the_reference_does(program, bod
     assert (error.code, error.msg) == (0, msg)
 
 
-@pytest.mark.parametrize("document", ["[]", '{"code": "x"}', '{"code": [1]}', "5"])
+@pytest.mark.parametrize(
+    "document",
+    [
+        *("[]", "5", '{"code": "x"}', '{"code": [1]}', '{"code": 1.5}', '{"code": true}'),
+        *('{"code": -1}', '{"code": 1e999}', '{"code": NaN}', "[" * 50_000),
+        *('{"msg": 5}', '{"details": {}}', f'{{"code": {"9" * 5000}}}'),
+    ],
+)
 def test_a_document_that_is_no_error_is_a_failure_all_the_same(program, document):
     error = failure_of(program(f"echo '{document}'; exit 1"))
     assert error.msg.startswith("netplugin failed but error parsing its diagnostic message")
@@ -73,9 +85,91 @@ def test_a_program_that_is_not_there_is_named(tmp_path):
     assert error.msg.endswith(f"exec {tmp_path / 'gone'}: No such file or directory")
 
 
-def test_a_program_that_takes_too_long_is_killed(program):
-    error = failure_of(program("exec sleep 60"), timeout=0.05)
-    assert error.msg == "netplugin failed with no error message: signal: killed after 0.05 s"
+class TestTimeout:
+    def test_a_program_that_takes_too_long_is_terminated(self, program):
+        error = failure_of(program("exec sleep 60"), timeout=0.05)
+        assert (error.code, error.msg) == (
+            0,
+            "netplugin failed with no error message: signal: terminated after 0.05 s",
+        )
+
+    def test_it_may_take_back_what_it_made(self, program, tmp_path):
+        mark = tmp_path / "mark"
+        body = f"trap 'rm {mark}; exit 1' TERM; touch {mark}; while :; do sleep 0.05; done"
+        failure_of(program(body), timeout=0.5)
+        assert not mark.exists()
+
+    def test_it_is_killed_if_it_does_not_end(self, program, monkeypatch):
+        monkeypatch.setattr("cnicore.execute.GRACE", 0.2)
+        error = failure_of(program("trap '' TERM; while :; do sleep 0.05; done"), timeout=0.2)
+        assert error.msg == "netplugin failed with no error message: signal: killed after 0.2 s"
+
+    def test_a_child_of_it_that_keeps_stdout_open_keeps_nobody_waiting(self, program, monkeypatch):
+        monkeypatch.setattr("cnicore.execute.GRACE", 0.2)
+        begin = monotonic()
+        failure_of(program("sleep 5; exit 0"), timeout=0.05)
+        assert monotonic() - begin < 4
+
+
+class TestOnSuccess:
+    """When the caller has to register how to take back what the program did."""
+
+    @pytest.fixture
+    def successes(self):
+        return []
+
+    def run(self, file, successes, **options):
+        execute(file, {}, b"", on_success=lambda: successes.append(1), **options)
+
+    def test_it_is_called_when_the_program_succeeded(self, program, successes):
+        self.run(program("echo garbage"), successes)
+        assert successes == [1]
+
+    def test_it_is_not_called_when_the_program_failed(self, program, successes):
+        for body in ("exit 1", "kill $$"):
+            with pytest.raises(ForeignError):
+                self.run(program(body), successes)
+        assert successes == []
+
+    def test_it_is_called_when_nobody_knows_because_it_took_too_long(self, program, successes):
+        with pytest.raises(ForeignError):
+            self.run(program("exec sleep 60"), successes, timeout=0.05)
+        assert successes == [1]
+
+    @pytest.mark.parametrize(
+        ("body", "expected"), [("exit 0", [1]), ("exit 1", []), ("kill $$", [])]
+    )
+    def test_it_is_called_when_this_process_is_to_end_and_the_program_succeeded(
+        self, program, successes, tmp_path, body, expected
+    ):
+        begun = tmp_path / "begun"
+        interrupt = f"touch {begun}; while [ -e {begun} ]; do sleep 0.01; done; {body}"
+        alarm = Thread(target=interrupt_when, args=(begun,))
+        alarm.start()
+        with pytest.raises(Terminated), terminated_by(signal.SIGUSR1):
+            self.run(program(interrupt), successes)
+        alarm.join()
+        assert successes == expected
+
+
+def interrupt_when(begun):
+    while not begun.exists():
+        sleep(0.01)
+    os.kill(os.getpid(), signal.SIGUSR1)
+    sleep(0.2)
+    begun.unlink()
+
+
+@contextmanager
+def terminated_by(number):
+    def terminate(_number, _frame):
+        raise Terminated
+
+    before = signal.signal(number, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 def test_a_busy_file_is_tried_again_and_then_given_up(program, monkeypatch):

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+from contextlib import suppress
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from cnicore.errors import (
     CniError,
@@ -16,7 +20,9 @@ from cnicore.errors import (
 )
 from cnicore.owner import Owner
 from cnicore.request import read_request
-from cnicore.result import Interface
+from cnicore.result import Interface, Result
+from cnicore.spec import SINCE_0_1_0
+from cnicore.variables import require_variables
 
 ENVIRONMENT = {
     "CNI_CONTAINERID": "c1",
@@ -25,6 +31,16 @@ ENVIRONMENT = {
     "CNI_PATH": "/opt/cni/bin",
 }
 CONF = {"cniVersion": "1.1.0", "name": "net", "type": "ptp"}
+SHAPES = (SINCE_0_1_0[:2], SINCE_0_1_0[2:5], SINCE_0_1_0[5:])
+
+KEYS = ["cniVersion", "CNIVersion", "ips", "address", "dns", "name", "containerID", "ifname", "x"]
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from([*SINCE_0_1_0, "eth0", "", "::/0"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
 
 
 def request_for(verb, conf=CONF, **changes):
@@ -72,8 +88,8 @@ def test_a_missing_verb_is_a_missing_variable():
     assert "CNI_COMMAND" in refused(InvalidEnvironment, "").msg
 
 
-def test_version_needs_no_other_variable_and_does_not_read_stdin():
-    assert read_request({"CNI_COMMAND": "VERSION"}, unreadable).verb == "VERSION"
+def test_version_needs_no_other_variable():
+    require_variables({"CNI_COMMAND": "VERSION"})
 
 
 @pytest.mark.parametrize("container_id", ["../c1", "c1/..", "c 1", "c1\n"])
@@ -145,10 +161,38 @@ class TestPrevResult:
         assert request_for("DEL").prev_result is None
         assert request_for("DEL", {**CONF, "prevResult": None}).prev_result is None
 
-    def test_its_version_must_look_like_the_configurations(self):
-        request = request_for("DEL", {**CONF, "prevResult": {"cniVersion": "0.4.0"}})
-        with pytest.raises(CniError, match=r'unmarshalled CNIVersion is "0\.4\.0"'):
-            _ = request.prev_result
+    @pytest.mark.parametrize("version", SINCE_0_1_0)
+    def test_its_version_must_look_like_the_configurations(self, version):
+        shape = next(versions for versions in SHAPES if version in versions)
+        for own in ("", *SINCE_0_1_0):
+            request = request_for(
+                "DEL", {**CONF, "cniVersion": version, "prevResult": {"cniVersion": own}}
+            )
+            if (own or "0.1.0") in shape:
+                assert request.prev_result == Result()
+                continue
+            with pytest.raises(CniError) as caught:
+                _ = request.prev_result
+            assert caught.value.msg == (
+                f"could not parse prevResult: result type supports [{' '.join(shape)}]"
+                f' but unmarshalled CNIVersion is "{own}"'
+            )
+
+    def test_a_version_that_is_null_is_none(self):
+        request = request_for("DEL", {**CONF, "prevResult": {"cniVersion": None}})
+        assert request.prev_result == Result()
+
+    def test_one_without_members_is_empty_and_not_absent(self):
+        assert request_for("DEL", {**CONF, "prevResult": {}}).prev_result == Result()
+
+    def test_its_key_is_found_in_any_case(self):
+        assert request_for("DEL", {**CONF, "PrevResult": {}}).prev_result == Result()
+
+    @given(ANYTHING)
+    def test_anything_is_a_result_none_or_an_error(self, value):
+        request = request_for("DEL", {**CONF, "prevResult": value})
+        with suppress(CniError):
+            assert isinstance(request.prev_result, Result | None)
 
     def test_what_is_no_result_is_refused_with_the_wrong_member(self):
         request = request_for("DEL", {**CONF, "prevResult": {"ips": [{"address": "x"}]}})
@@ -173,14 +217,53 @@ class TestValidAttachments:
             ({"cni.dev/valid-attachments": []}, ()),
             ({"cni.dev/valid-attachments": ONE}, (Owner("net", "a", "eth0"),)),
             ({"cni.dev/attachments": ONE}, (Owner("net", "a", "eth0"),)),
+            (
+                {"cni.dev/valid-attachments": [{"ContainerId": "a", "ifName": "eth0"}]},
+                (Owner("net", "a", "eth0"),),
+            ),
             ({"cni.dev/attachments": ONE, "cni.dev/valid-attachments": []}, ()),
         ],
     )
     def test_absent_is_not_the_same_as_empty(self, change, expected):
         assert request_for("GC", {**CONF, **change}).valid_attachments == expected
 
-    @pytest.mark.parametrize("value", [5, [5], [{}], [{"containerID": "a"}]])
+    @pytest.mark.parametrize(
+        "value",
+        [
+            *(5, "a", {"a": "b"}, True),
+            *([5], [{}], [None], [[]], [{"containerID": "a"}], [{"ifname": "eth0"}]),
+            *([{"containerID": 1, "ifname": "eth0"}], [{"containerID": "a", "ifname": None}]),
+        ],
+    )
     def test_anything_else_is_refused(self, value):
         request = request_for("GC", {**CONF, "cni.dev/valid-attachments": value})
         with pytest.raises(InvalidNetworkConfig, match="must be a list of objects"):
             _ = request.valid_attachments
+
+    @pytest.mark.parametrize("value", [False, 0, "", {}])
+    def test_what_is_empty_but_no_list_does_not_mean_keep_nothing(self, value):
+        request = request_for("GC", {**CONF, "cni.dev/valid-attachments": value})
+        with pytest.raises(InvalidNetworkConfig, match="must be a list of objects"):
+            _ = request.valid_attachments
+
+    @given(ANYTHING)
+    def test_anything_is_a_list_of_owners_none_or_an_error(self, value):
+        request = request_for("GC", {**CONF, "cni.dev/valid-attachments": value})
+        with suppress(CniError):
+            assert all(owner.tag for owner in request.valid_attachments)
+
+
+# what the kernel may hand over: os.environ shows bytes that are no UTF-8 as lone surrogates
+VALUES = st.binary(max_size=20).map(os.fsdecode) | st.sampled_from(["eth0", "c1", "", "1", ".."])
+DOCUMENTS = ANYTHING.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=30)
+
+
+@example(verb="ADD", variables={"CNI_IFNAME": "\udcff"}, stdin=b"{}")
+@given(
+    verb=st.sampled_from(["ADD", "DEL", "CHECK", "GC", "STATUS", "frob"]) | VALUES,
+    variables=st.dictionaries(st.sampled_from(list(ENVIRONMENT)), VALUES, max_size=2),
+    stdin=DOCUMENTS,
+)
+def test_whatever_comes_in_is_a_call_or_an_error(verb, variables, stdin):
+    with suppress(CniError):
+        assert request_for(verb, stdin, **variables).verb == verb

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cnicore.errors import Terminated
 from cnicore.rollback import rollback
 
 
@@ -43,3 +44,19 @@ def test_an_interrupt_takes_back_too():
         on_failure(undone.append, "first")
         raise KeyboardInterrupt
     assert undone == ["first"]
+
+
+def test_a_step_in_which_the_signal_comes_is_done_all_the_same():
+    undone = []
+
+    def step(name):
+        undone.append(f"{name} begun")
+        if len(undone) == 1:
+            raise Terminated
+        undone.append(f"{name} done")
+
+    with pytest.raises(Terminated), rollback() as on_failure:
+        on_failure(step, "first")
+        on_failure(step, "second")
+        raise ValueError("the cause")
+    assert undone == ["second begun", "second begun", "second done", "first begun", "first done"]

@@ -51,6 +51,7 @@ def test_other_names_are_no_identifiers(text):
 
 @pytest.mark.parametrize("text", ["eth0", "fifteen-bytes-x", "a.b", "ä" * 7])
 def test_the_kernel_takes_up_to_fifteen_bytes_as_a_name(text):
+    assert spec.interface_name_problem(text) == ""
     spec.require_ifname(text)
 
 
@@ -66,12 +67,25 @@ def test_the_kernel_takes_up_to_fifteen_bytes_as_a_name(text):
         ("a:b", "interface name contains / or : or whitespace characters"),
         ("a b", "interface name contains / or : or whitespace characters"),
         ("a\u00a0b", "interface name contains / or : or whitespace characters"),
+        ("eth%d", "interface name contains %"),
+        ("50%", "interface name contains %"),
+        ("b\0c", "interface name contains a NUL character"),
+        ("\ud800", "interface name is not UTF-8"),
+        ("\udcff\udcfe", "interface name is not UTF-8"),
+        ("\udcff" * 16, "interface name is too long"),
     ],
 )
 def test_other_interface_names_are_refused(text, msg):
+    assert spec.interface_name_problem(text) == msg
     with pytest.raises(InvalidEnvironment) as caught:
         spec.require_ifname(text)
-    assert caught.value.msg == msg
+    assert (caught.value.code, caught.value.msg) == (4, msg)
+
+
+@given(st.text(st.characters(), max_size=16))
+def test_any_text_is_a_name_that_can_be_encoded_or_has_a_problem(text):
+    if not spec.interface_name_problem(text):
+        assert len(text.encode()) <= 15
 
 
 @pytest.mark.parametrize("text", ["bridge", "host-local", "..."])

@@ -188,6 +188,7 @@ ROLLBACK = (
             "bridge unknown ipam",
             "bridge ipam outside",
             "bridge no addresses",
+            "bridge 0.2.0 l2",
             *REFUSED_BRIDGES,
         ),
         ("*/host/link/br0/*", "*/host/sysctl/*/br0/*", "*/host/route/*"),
@@ -296,6 +297,23 @@ LINKS = (
         ("*/nodad",),
         reference=None,
         ours=True,
+    ),
+    Intended(
+        "bridge announces IPv6 addresses, too.",
+        "A neighbour may remember an earlier container with the address; the reference announces "
+        "IPv4 ones only.",
+        ("bridge*",),
+        ("*/c1/sysctl/ipv6/conf/eth0/ndisc_notify",),
+        reference="0",
+        ours="1",
+    ),
+    Intended(
+        "IPv6 addresses stay when the interface is set down.",
+        "As in the reference since 1.7.0.",
+        ("bridge*", "ptp*"),
+        ("*/c1/sysctl/ipv6/conf/eth0/keep_addr_on_down",),
+        reference="0",
+        ours="1",
     ),
     Intended(
         "A bridge keeps its own MAC address.",

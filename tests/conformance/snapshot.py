@@ -141,7 +141,8 @@ def outputs(sandbox: Sandbox, namespaces: Iterable[str]) -> dict[str, str]:
             command = f"ip {option} -{version} -d -json route show table all"
             commands[f"{ns} routes {version}"] = command
             commands[f"{ns} rules {version}"] = f"ip {option} -{version} rule"
-        commands[f"{ns} sysctls"] = f"{enter} grep -s . {SYSCTL_FILES} || true"
+        # the shell that expands the pattern must be the one inside
+        commands[f"{ns} sysctls"] = f"{enter} sh -c 'grep -s . {SYSCTL_FILES} || true'"
         commands[f"{ns} shaping"] = f"{enter} sh -c '{SHAPING}'"
     script = " && printf '\\0' && ".join(f"{{ {command}; }}" for command in commands.values())
     return dict(zip(commands, sandbox.shell(script).split("\0"), strict=True))

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -173,6 +174,63 @@ def test_a_plugin_that_is_terminated_leaves_nothing(our_stage, strace, syscall):
             assert process.returncode == 1, stderr
             assert "SIGTERM" in json.loads(stdout)["msg"]
             assert seen(our_stage) == before, number
+
+
+def test_a_signal_after_the_answer_does_not_take_it_back(our_stage, strace):
+    command = [*strace, "-o", "/dev/null", "-e", "inject=write:signal=SIGTERM:when=1"]
+    done = subprocess.run(
+        [*command, PLUGINS / "loopback"],
+        input=json.dumps(loopback()).encode(),
+        env=environment("ADD", {}),
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["interfaces"][0]["name"] == "lo"
+
+
+@pytest.mark.parametrize("delay", [0.05, 0.1, 0.15, 0.2, 0.25])
+def test_sigterm_while_modules_are_loaded_is_named_for_what_it_is(our_stage, delay):
+    before = seen(our_stage)
+    process = start({}, plugin="ptp")
+    process.stdin.write(json.dumps(ptp()).encode())
+    process.stdin.close()
+    process.stdin = None
+    time.sleep(delay)
+    process.send_signal(signal.SIGTERM)
+    stdout, _ = process.communicate(timeout=60)
+
+    if process.returncode == 0:  # it was faster
+        our_stage.call("DEL", ptp())
+    elif process.returncode != -signal.SIGTERM:  # the interpreter got as far as its handler
+        document = json.loads(stdout)
+        assert (document["code"], document["msg"][:21]) == (999, "terminated by SIGTERM")
+    assert seen(our_stage) == before
+
+
+def test_without_stderr_an_add_succeeds_and_an_error_is_one_document(our_stage):
+    close = {"preexec_fn": lambda: os.close(2)}
+    process = start({}, **close)
+    stdout, _ = process.communicate(json.dumps(loopback()).encode(), timeout=60)
+    assert (process.returncode, json.loads(stdout)["interfaces"][0]["name"]) == (0, "lo")
+
+    process = start({}, **close)
+    stdout, _ = process.communicate(b"{", timeout=60)
+    assert (process.returncode, json.loads(stdout)["code"]) == (1, 6)
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"eth%d", b"50%"])
+def test_a_name_that_no_interface_can_have_is_refused(our_stage, name):
+    before = seen(our_stage)
+    variables = {"CNI_IFNAME": os.fsdecode(name)}
+
+    answer = our_stage.call("ADD", ptp(), variables)
+
+    assert (answer.status, answer.document["code"]) == (1, 4)
+    assert answer.document["msg"].startswith("interface name ")
+    assert seen(our_stage) == before
 
 
 def test_sigterm_while_stdin_is_awaited_ends_the_plugin(our_stage):

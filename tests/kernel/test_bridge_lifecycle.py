@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,18 @@ def test_del_leaves_the_bridge_alone_also_when_the_namespace_is_gone(
     assert state(sandbox) == before
 
 
+@pytest.mark.parametrize("name", ["br%d", "b\0c", "\ud800", "b/c"])
+def test_a_name_that_no_interface_has_makes_none(sandbox, container, name):
+    caller, conf = container(), {**LAYER_2, "bridge": name}
+
+    for verb in ("ADD", "STATUS"):
+        assert caller(verb, conf).document["code"] == 7
+    assert caller("CHECK", {**conf, "prevResult": {}}).status == 1
+    assert caller("DEL", conf).text == ""
+
+    assert [link["ifname"] for link in sandbox.json("ip -json link")] == ["lo"]
+
+
 def test_del_needs_no_previous_result(sandbox, container):
     caller = container()
     used_before(caller, CONF)
@@ -112,6 +125,134 @@ def test_del_needs_no_previous_result(sandbox, container):
     assert caller("DEL", CONF, CNI_NETNS="").text == ""
 
     assert state(sandbox) == before
+
+
+@pytest.mark.parametrize("backend", ["nftables", "iptables"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ip -6 addr flush dev eth0 scope global",
+        "ip addr flush dev eth0; ip addr add 192.0.2.1/24 dev eth0",
+    ],
+)
+def test_del_needs_no_address_of_the_container(sandbox, container, backend, change):
+    """Somebody took some away, or gave others."""
+    caller, conf = container(), {**CONF, "ipMasqBackend": backend}
+    used_before(caller, conf)
+    before = state(sandbox)
+    caller.add(conf)
+    sandbox.shell(change, "c1")
+
+    assert caller("DEL", conf).text == ""
+
+    assert state(sandbox) == before
+
+
+@pytest.mark.parametrize("backend", ["nftables", "iptables"])
+@pytest.mark.parametrize("has_result", [True, False])
+def test_two_interfaces_of_a_container_come_and_go_alone(sandbox, container, backend, has_result):
+    caller = container()
+    conf = {key: CONF[key] for key in CONF if key != "macspoofchk"}
+    conf |= {"ipMasqBackend": backend, "isDefaultGateway": False, "isGateway": True}
+    conf["ipam"] = {**CONF["ipam"], "routes": []}
+    used_before(caller, conf)
+    before = state(sandbox, "c1")
+    attached = {
+        ifname: {**conf, "prevResult": caller.add(conf, CNI_IFNAME=ifname)}
+        for ifname in ("eth0", "eth1")
+    }
+    for ifname, known in attached.items():
+        assert caller("CHECK", known, CNI_IFNAME=ifname).text == ""
+
+    assert caller("DEL", attached["eth1"] if has_result else conf, CNI_IFNAME="eth1").text == ""
+    assert caller("CHECK", attached["eth0"]).text == ""
+    assert caller("DEL", attached["eth0"] if has_result else conf).text == ""
+
+    assert state(sandbox, "c1") == before
+
+
+def test_a_route_of_another_network_is_not_the_interfaces_own(sandbox, container):
+    caller = container()
+    ipam = {"type": "host-local", "routes": [{"dst": "10.99.0.0/16", "scope": 253}]}
+    confs = [
+        {
+            **LAYER_2,
+            "name": f"n{n}",
+            "bridge": f"br{n}",
+            "ipam": {**ipam, "subnet": f"10.{n}.0.0/24"},
+        }
+        for n in range(2)
+    ]
+    results = [caller.add(conf, CNI_IFNAME=f"eth{n}") for n, conf in enumerate(confs)]
+    routes = sandbox.json("ip -json route show 10.99.0.0/16", "c1")
+    assert sorted(route["dev"] for route in routes) == ["eth0", "eth1"]
+    attached = {**confs[1], "prevResult": results[1]}
+    assert caller("CHECK", attached, CNI_IFNAME="eth1").text == ""
+
+    sandbox.shell("ip route delete 10.99.0.0/16 dev eth1", "c1")
+
+    message = caller("CHECK", attached, CNI_IFNAME="eth1").document["msg"]
+    assert message.endswith("not found in routing table: there is none through eth1")
+
+
+READ_ONLY = "mount --bind /proc/sys /proc/sys; mount -o remount,ro,bind /proc/sys"
+
+
+@pytest.mark.parametrize("ipam", [None, {"type": "host-local", "subnet": "10.1.0.0/24"}])
+def test_only_router_advertisements_need_a_sysctl(sandbox, container, capsys, ipam):
+    caller = container()
+    conf = {**LAYER_2, "ipam": ipam}
+    sandbox.shell(READ_ONLY)
+    outcome = caller("ADD", conf)
+    assert outcome.document["msg"] == (
+        "could not write 0 to /proc/sys/net/ipv6/conf/br0/accept_ra: Read-only file system"
+    )
+    assert [link["ifname"] for link in sandbox.json("ip -json link")] == ["lo"]
+    sandbox.shell("umount /proc/sys; sysctl -qw net.ipv6.conf.default.accept_ra=0")
+    sandbox.shell(READ_ONLY)
+
+    result = caller.add(conf)
+
+    assert ("arp_notify: Read-only file system" in capsys.readouterr().err) is (ipam is not None)
+    assert caller("CHECK", {**conf, "prevResult": result}).text == ""
+    assert caller("DEL", conf).text == ""
+
+
+@pytest.mark.parametrize("alias", [b"\xff\xfe", b"cni:net/\xff"])
+def test_a_port_whose_alias_is_no_text_keeps_no_verb_from_working(sandbox, container, alias):
+    caller = container()
+    sandbox.shell(
+        "ip link add br0 type bridge; ip link add odd type veth; ip link set odd master br0"
+    )
+    subprocess.run([b"ip", b"link", b"set", b"odd", b"alias", alias], check=True)
+    result = caller.add(CONF)
+
+    for verb, keys in (
+        ("CHECK", {"prevResult": result}),
+        ("STATUS", {}),
+        ("GC", {"cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "eth0"}]}),
+        ("DEL", {}),
+    ):
+        assert caller(verb, {**CONF, **keys}).text == "", verb
+    bad = {**CONF, "ipam": {**CONF["ipam"], "routes": [{"dst": "1.0.0.0/8", "scope": 254}]}}
+    assert "could not add route" in caller("ADD", bad).document["msg"]
+
+
+def test_an_address_of_another_network_is_refused_while_it_is_attached(sandbox, container):
+    one, other = container("c1"), container("c2")
+    conf = {key: CONF[key] for key in ("cniVersion", "type", "ipMasq")}
+    conf["ipam"] = {"type": "static", "addresses": [{"address": "10.1.0.5/24"}]}
+    first, second = {**conf, "name": "n1"}, {**conf, "name": "n2", "bridge": "br1"}
+    attached = {**first, "prevResult": one.add(first)}
+
+    message = other("ADD", second).document["msg"]
+    assert message.startswith("10.1.0.5 is masqueraded for cni:n1/c1/eth0, which is still attached")
+    assert one("CHECK", attached).text == ""
+    sandbox.remove_container("c1")  # and its DEL was lost
+    sandbox.shell(
+        "while ip link | grep -q cni:n1/; do sleep 0.01; done"
+    )  # the kernel takes its time
+    other.add(second)
 
 
 TAMPERING = {

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from cni_main.bridge import spoof_check
 from cnicore import masquerade
 from cnicore.addresses import parse_address, parse_cidr
-from cnicore.errors import CniError
+from cnicore.errors import CniError, PluginNotAvailable
+from cnicore.firewall import libnftables, xtables
 from cnicore.firewall.xtables import may_have
 from cnicore.net.switch import inside, open_netns
 from cnicore.owner import Owner
@@ -20,6 +22,7 @@ pytestmark = pytest.mark.kernel
 
 OWNER = Owner("n1", "c1", "eth0")
 NEIGHBOUR = Owner("n1", "c2", "eth0")
+SIBLING = Owner("n1", "c1", "eth1")
 TWO_SUBNETS = [IpConfig(parse_cidr("10.1.0.2/24")), IpConfig(parse_cidr("10.2.0.2/24"))]
 IPS = [*TWO_SUBNETS, IpConfig(parse_cidr("fd01::2/64"))]
 ADDRESSES = [ip.address.ip for ip in IPS]
@@ -186,6 +189,32 @@ class TestAnyBackend:
         with pytest.raises(CniError):
             masquerade.verify(NEIGHBOUR, IPS[1:2])
 
+    def test_status_is_good_and_leaves_no_trace(self, sandbox, backend):
+        for _ in range(2):
+            masquerade.require(backend)
+            masquerade.require("")
+            masquerade.add(OWNER, IPS, "nftables")
+
+        masquerade.delete(OWNER, ADDRESSES)
+        assert "c1" not in sandbox.shell("nft list ruleset")
+        assert "cni-trial" not in sandbox.shell("nft list ruleset")
+
+    def test_each_interface_of_a_container_keeps_its_own(self, topology, backend):
+        masquerade.add(OWNER, TWO_SUBNETS[:1], backend)
+        masquerade.add(SIBLING, TWO_SUBNETS[1:], backend)
+        masquerade.add(OWNER, TWO_SUBNETS[:1], backend)
+
+        masquerade.verify(OWNER, TWO_SUBNETS[:1])
+        masquerade.verify(SIBLING, TWO_SUBNETS[1:])
+        assert seen_by(topology, "outside", "203.0.113.2", "c1", "10.1.0.2") == "203.0.113.1"
+        assert seen_by(topology, "outside", "203.0.113.2", "c1", "10.2.0.2") == "203.0.113.1"
+        assert seen_by(topology, "c2", "10.2.0.3", "c1", "10.2.0.2") == "10.2.0.2"
+
+        masquerade.delete(SIBLING, ADDRESSES[1:2])
+        masquerade.verify(OWNER, TWO_SUBNETS[:1])
+        assert seen_by(topology, "outside", "203.0.113.2", "c1", "10.1.0.2") == "203.0.113.1"
+        assert seen_by(topology, "outside", "203.0.113.2", "c1", "10.2.0.2") == "10.2.0.2"
+
     def test_an_empty_name_is_nftables(self, sandbox):
         masquerade.add(OWNER, IPS, "")
 
@@ -248,6 +277,51 @@ class TestNftables:
         masquerade.verify(OWNER, IPS)
         assert elements(sandbox) == 3
 
+    def test_what_is_still_attached_keeps_its_address(self, sandbox):
+        """On another network, or in this one by mistake: neither may cut the other off."""
+        sandbox.shell(
+            f"ip link add veth1 type veth peer name p; ip link set veth1 alias {OWNER.tag}"
+        )
+        masquerade.add(OWNER, IPS, "nftables")
+        other = Owner("n2", "c2", "eth0")
+
+        with pytest.raises(CniError) as caught:
+            masquerade.add(other, [*ips_of(2), *IPS], "nftables")
+        masquerade.delete(other, ADDRESSES)
+
+        assert caught.value.msg == (
+            "10.1.0.2 is masqueraded for cni:n1/c1/eth0, which is still attached:"
+            " give one of the two another address"
+        )
+        assert "ipMasqBackend" in caught.value.details
+        assert elements(sandbox) == 3
+        masquerade.verify(OWNER, IPS)
+        masquerade.add(other, IPS, "iptables")
+        masquerade.verify(other, IPS)
+
+    def test_check_says_who_has_the_address_instead(self, sandbox):
+        masquerade.add(OWNER, IPS[:1], "nftables")
+        masquerade.add(NEIGHBOUR, IPS[:1], "nftables")
+
+        with pytest.raises(CniError) as caught:
+            masquerade.verify(OWNER, IPS[:1])
+
+        words = "nftables does not masquerade 10.1.0.2 for cni:n1/c1/eth0 but for cni:n1/c2/eth0"
+        assert words in caught.value.details
+
+    def test_addresses_without_a_subnet_share_a_chain_of_each_family(self, sandbox):
+        ips = [IpConfig(parse_cidr("10.1.0.2/32")), IpConfig(parse_cidr("fd01::2/128"))]
+        masquerade.add(OWNER, ips, "nftables")
+
+        chains = {
+            chain: sandbox.shell(f"nft list chain inet cni {chain}")
+            for chain in ("subnet-none-ipv4", "subnet-none-ipv6")
+        }
+        assert "ip daddr 224.0.0.0/4 return" in chains["subnet-none-ipv4"]
+        assert "ip6 daddr ff00::/8 return" in chains["subnet-none-ipv6"]
+        assert all("masquerade" in chain for chain in chains.values())
+        masquerade.verify(OWNER, ips)
+
     def test_gc_removes_chains_that_nothing_uses(self, sandbox):
         masquerade.add(OWNER, IPS[:1], "nftables")
         masquerade.add(Owner("n1", "c3", "eth0"), ips_of(1), "nftables")
@@ -293,14 +367,63 @@ class TestIptables:
             f"-A {chain} ! -d ff00::/8 {comment} -j MASQUERADE",
         ]
 
-    def test_del_removes_leaked_duplicate_and_legacy_jumps(self, sandbox):
+    def test_del_removes_duplicate_and_legacy_jumps(self, sandbox):
         masquerade.add(OWNER, IPS, "iptables")
-        for source in ("10.1.0.2", "10.1.0.99", "10.1.0.2/24"):
+        for source in ("10.1.0.2", "10.1.0.2/24"):
             sandbox.shell(f"iptables -t nat -A POSTROUTING -s {source} -j {OWNER.chain()}")
 
         masquerade.delete(OWNER, ADDRESSES)
 
         assert chains(sandbox) == 0
+
+    @pytest.mark.parametrize(
+        "remove", [lambda: masquerade.delete(OWNER), lambda: masquerade.gc("n1", [NEIGHBOUR])]
+    )
+    def test_a_leaked_jump_goes_with_the_chain(self, sandbox, remove):
+        masquerade.add(OWNER, IPS, "iptables")
+        sandbox.shell(f"iptables -t nat -A POSTROUTING -s 10.1.0.99 -j {OWNER.chain()}")
+        masquerade.delete(OWNER, ADDRESSES)
+        assert chains(sandbox) > 0  # it might be another interface's
+
+        remove()
+
+        assert chains(sandbox) == 0
+
+    def test_the_last_interface_of_a_container_takes_the_chain_with_it(self, sandbox):
+        masquerade.add(OWNER, TWO_SUBNETS[:1], "iptables")
+        masquerade.add(SIBLING, TWO_SUBNETS[1:], "iptables")
+
+        masquerade.delete(SIBLING, ADDRESSES[1:2])
+        saved = sandbox.shell("iptables-save -t nat")
+        assert "10.1.0.0/24" in saved
+        assert "10.2.0" not in saved
+        masquerade.delete(OWNER, ADDRESSES[:1])
+
+        assert chains(sandbox) == 0
+
+    def test_del_without_addresses_waits_for_the_last_interface(self, sandbox):
+        for name, owner in (("v0", OWNER), ("v1", SIBLING), ("v2", NEIGHBOUR)):
+            sandbox.shell(f"ip link add {name} type veth; ip link set {name} alias {owner.tag}")
+        masquerade.add(OWNER, TWO_SUBNETS[:1], "iptables")
+        masquerade.add(SIBLING, TWO_SUBNETS[1:], "iptables")
+
+        sandbox.shell("ip link delete v1")
+        masquerade.delete(SIBLING)
+        masquerade.verify(OWNER, TWO_SUBNETS[:1])
+        sandbox.shell("ip link delete v0")
+        masquerade.delete(OWNER)
+
+        assert chains(sandbox) == 0
+
+    def test_an_accept_behind_the_masquerade_is_not_enough(self, topology, sandbox):
+        """The reference writes them so for the second subnet."""
+        masquerade.add(OWNER, TWO_SUBNETS[:1], "iptables")
+        chain = OWNER.chain()
+        sandbox.shell(f"iptables -t nat -A {chain} -d 10.2.0.0/24 -j ACCEPT")
+
+        masquerade.add(OWNER, TWO_SUBNETS, "iptables")
+
+        assert seen_by(topology, "c2", "10.2.0.3", "c1", "10.1.0.2") == "10.1.0.2"
 
     def test_check_fails_after_tampering(self, sandbox):
         masquerade.add(OWNER, IPS, "iptables")
@@ -325,6 +448,82 @@ class TestIptables:
             pytest.skip("the kernel has no legacy tables")
 
         assert may_have(4, "nat", OWNER.chain())
+
+
+class WithoutNfTables:
+    """The library's class where the kernel has no nf_tables: words recorded from libnftables 1.0.6."""
+
+    WORDS = "internal:0:0-0: Error: cache initialization failed: Invalid argument\n"
+
+    def cmd(self, cmdline):
+        return -1, "", self.WORDS
+
+    def json_cmd(self, json_root):
+        return -1, "", self.WORDS
+
+    def set_json_output(self, val):
+        return False
+
+
+@pytest.fixture(params=["legacy", "nft"])
+def without_nf_tables(request, sandbox, monkeypatch, tmp_path):
+    """A host whose libnftables finds no nf_tables, and whose iptables work, of either kind."""
+    monkeypatch.setattr(libnftables, "_binding", lambda: WithoutNfTables)
+    monkeypatch.setattr(libnftables, "_open", {})
+    programs = f"/usr/sbin/xtables-{request.param}-multi"
+    for name in ("iptables", "ip6tables"):
+        for verb in ("save", "restore"):
+            (tmp_path / f"{name}-{verb}").symlink_to(programs)
+    monkeypatch.setattr(xtables, "DIRECTORIES", (str(tmp_path),))
+    try:
+        xtables.save(4, "nat")
+    except CniError as error:
+        pytest.skip(f"the kernel has no legacy tables: {error}")
+
+
+def saved():
+    return "\n".join(line for version in (4, 6) for line in xtables.save(version, "nat"))
+
+
+class TestAKernelWithoutNfTables:
+    @pytest.mark.parametrize("chosen", ["", "iptables"])
+    def test_iptables_masquerades_and_every_verb_works(self, without_nf_tables, chosen):
+        masquerade.require(chosen)
+        masquerade.add(OWNER, IPS, chosen)
+        masquerade.verify(OWNER, IPS)
+        assert saved().count(OWNER.chain()) > 2
+
+        masquerade.gc("n1", [OWNER])
+        masquerade.verify(OWNER, IPS)
+        masquerade.delete(OWNER, ADDRESSES)
+        assert "CNI-" not in saved()
+
+        masquerade.add(OWNER, IPS, chosen)
+        masquerade.gc("n1", [])
+        masquerade.delete(OWNER)
+        assert "CNI-" not in saved()
+
+    def test_two_interfaces_come_and_go_alone(self, without_nf_tables):
+        masquerade.add(OWNER, IPS[:1], "")
+        masquerade.add(SIBLING, IPS[1:], "")
+        masquerade.add(OWNER, IPS[:1], "")
+        masquerade.verify(OWNER, IPS[:1])
+        masquerade.verify(SIBLING, IPS[1:])
+
+        masquerade.delete(OWNER, ADDRESSES[:1])
+        masquerade.verify(SIBLING, IPS[1:])
+        masquerade.delete(SIBLING, ADDRESSES[1:])
+        assert "CNI-" not in saved()
+
+    def test_status_names_what_is_missing(self, without_nf_tables):
+        with pytest.raises(PluginNotAvailable, match="load the module nf_tables"):
+            masquerade.require("nftables")
+
+    def test_there_can_be_no_mac_check_to_remove(self, without_nf_tables):
+        spoof_check.delete(OWNER)
+        spoof_check.gc("n1", [])
+        with pytest.raises(CniError, match="load the module nf_tables"):
+            spoof_check.add(OWNER, "veth-c1", "02:00:00:00:00:01")
 
 
 class TestWhatTheReferenceMade:

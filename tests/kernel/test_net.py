@@ -1,5 +1,9 @@
 """The handles on namespaces, on the real kernel."""
 
+import os
+import resource
+import subprocess
+
 import pytest
 
 from cnicore.addresses import parse_address, parse_cidr
@@ -8,6 +12,7 @@ from cnicore.net.interface import configure_interface
 from cnicore.net.link import LinkNotFound
 from cnicore.net.namespace import Namespace, host_namespace, namespaces, remaining_namespaces
 from cnicore.net.netlink import KernelError
+from cnicore.net.switch import NetnsGone
 from cnicore.net.veth import (
     create_veth,
     delete_owned_links,
@@ -78,6 +83,49 @@ class TestLinks:
 
         delete_stale_links(ns.host, "net", [Owner("net", "c2", "eth0")])
         assert ns.container.find_link("eth0") is None
+
+    def test_every_link_with_a_stale_alias_goes(self, ns, veth, sandbox):
+        """A container may have renamed its interface, and been attached again under the name."""
+        sandbox.shell("ip link add twin type veth peer name other")
+        sandbox.shell(f"ip link set twin alias {OWNER.tag}")
+
+        delete_stale_links(ns.host, "net", [])
+
+        assert [link.name for link in ns.host.links()] == ["lo"]
+
+    def test_a_name_and_an_alias_that_are_no_text_harm_nobody(self, ns, veth):
+        for command in (
+            (b"add", b"o\xff", b"type", b"veth", b"peer", b"name", b"other"),
+            (b"set", b"other", b"alias", b"\xff\xfe"),
+        ):
+            subprocess.run([b"ip", b"link", *command], check=True)
+
+        assert [link.alias for link in ns.host.links() if link.alias] == [
+            OWNER.tag,
+            "\ufffd\ufffd",
+        ]
+        delete_stale_links(ns.host, "net", [])
+        assert {link.name for link in ns.host.links()} == {"lo", "o\ufffd", "other"}
+
+    def test_an_interrupt_right_after_the_creation_leaves_nothing(self, ns, monkeypatch):
+        add_veth = ns.host.add_veth
+
+        def interrupted(*arguments, **keywords):
+            add_veth(*arguments, **keywords)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(ns.host, "add_veth", interrupted)
+        with pytest.raises(KeyboardInterrupt), rollback() as on_failure:
+            create_veth(ns, OWNER, on_failure)
+
+        assert [link.name for link in ns.host.links()] == ["lo"]
+
+    def test_a_number_that_does_not_fit_is_the_kernels_invalid_argument(self, ns, veth):
+        with pytest.raises(KernelError, match="could not create bridge br0: Invalid argument"):
+            ns.host.add_bridge("br0", mtu=2**40)
+        route = Route(parse_cidr("10.9.0.0/16"), gw=parse_address("fd00::1"))
+        with pytest.raises(KernelError, match="could not add route .*: Invalid argument"):
+            ns.container.add_route("eth0", route)
 
     def test_creating_an_existing_bridge_is_as_wished(self, ns):
         ns.host.add_bridge("br0", mtu=1450)
@@ -156,6 +204,19 @@ class TestInterface:
 
         assert [str(route.gateways[0]) for route in found] == ["10.1.0.7", "10.1.0.1"]
 
+    @pytest.mark.parametrize("dst", ["10.9.0.0/16", "fd09::/48"])
+    def test_the_same_destination_through_another_link_is_added_beside_it(self, ns, veth, dst):
+        ns.host.add_veth("other", peer="eth1", peer_in=ns.container)
+        route = Route(parse_cidr(dst), scope=253)
+        for name in ("eth0", "eth1"):
+            ns.container.set_up(name)
+            for _ in range(2):
+                ns.container.add_route(name, route)
+
+        found = [one.link for one in ns.container.routes() if str(one.dst) == dst]
+
+        assert sorted(found) == sorted(ns.container.link(name).index for name in ("eth0", "eth1"))
+
     def test_an_ipv4_address_has_its_broadcast_address_and_a_slash_31_none(self, ns, veth, sandbox):
         ns.container.add_address("eth0", parse_cidr("10.1.0.2/24"))
         ns.container.add_address("eth0", parse_cidr("10.2.0.0/31"))
@@ -201,6 +262,28 @@ class TestNamespaces:
         with pytest.raises(InvalidNetns, match="it is no network namespace"):
             Namespace("/proc/self/ns/mnt")
 
+    def test_a_file_that_nobody_writes_to_does_not_keep_anybody_waiting(self, sandbox, tmp_path):
+        os.mkfifo(tmp_path / "fifo")
+
+        with pytest.raises(NetnsGone, match="it is no network namespace"):
+            Namespace(str(tmp_path / "fifo"))
+
+    def test_a_namespace_that_cannot_be_opened_is_not_gone(self, sandbox, monkeypatch):
+        """DEL would else succeed, and leave what only the container knows."""
+        path = sandbox.container("c1")
+        lowest = os.open("/dev/null", os.O_RDONLY)
+        os.close(lowest)
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 1, limits[1]))  # the host's socket
+        try:
+            with (
+                pytest.raises(InvalidNetns, match="Too many open files"),
+                remaining_namespaces(path),
+            ):
+                pass
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
     def test_del_finds_the_host_whatever_became_of_the_container(self, sandbox, tmp_path):
         stale = tmp_path / "stale"
         stale.touch()
@@ -223,6 +306,19 @@ class TestNamespaces:
         ns.container.write_sysctl_if_there("net/ipv4/nonsense", "1")
         with pytest.raises(CniError, match="could not write 1 to /proc/sys/net/ipv4/nonsense"):
             ns.container.write_sysctl("net/ipv4/nonsense", "1")
+
+    def test_where_no_sysctl_may_be_written_those_that_only_tune_are_passed_over(
+        self, ns, sandbox, capsys
+    ):
+        sandbox.shell("mount --bind /proc/sys /proc/sys; mount -o remount,ro,bind /proc/sys")
+
+        ns.host.tune_sysctl("net/ipv4/conf/lo/arp_notify", "1")
+        ns.host.tune_sysctl("net/ipv4/conf/lo/arp_notify", "0")
+
+        words = "could not write 1 to /proc/sys/net/ipv4/conf/lo/arp_notify: Read-only file system"
+        assert capsys.readouterr().err.splitlines() == [words]
+        with pytest.raises(CniError, match=words):
+            ns.host.write_sysctl_if_there("net/ipv4/conf/lo/arp_notify", "1")
 
     def test_three_hundred_links_are_listed_whole(self, sandbox):
         lines = "".join(f"link add b{number} type bridge\n" for number in range(300))

@@ -128,6 +128,28 @@ def test_check_holds_until_the_attachment_changes(sandbox, call):
     assert caller("CHECK", attached).status == 1
 
 
+HOST_TAMPERING = {
+    "it is down": "ip link set END down",
+    "the gateway is gone": "ip addr delete 10.1.0.1/32 dev END",
+    "the IPv6 gateway is gone": "ip addr delete fd00:1::1/128 dev END",
+    "the route is gone": "ip route delete 10.1.0.2 dev END",
+    "the IPv6 route is gone": "ip -6 route delete fd00:1::2 dev END",
+}
+
+
+@pytest.mark.parametrize("command", HOST_TAMPERING.values(), ids=HOST_TAMPERING)
+def test_check_looks_at_the_hosts_end(sandbox, call, command):
+    caller = dataclasses.replace(call, netns=sandbox.container("c1"))
+    result = caller.add(CONF)
+    attached = {**CONF, "prevResult": result}
+    assert caller("CHECK", attached).text == ""
+
+    sandbox.shell(command.replace("END", result["interfaces"][0]["name"]))
+
+    message = caller("CHECK", attached).document["msg"]
+    assert message.endswith("delete the attachment and add it again")
+
+
 def test_host_addresses_and_unreachable_gateways_are_checked_as_they_were_made(sandbox, call):
     """A /32 has no route of its own, and routes may stand in other tables."""
     ipam = {

@@ -138,6 +138,23 @@ class TestRules:
         spoof_check.delete(odd)
         assert "macspoofchk" not in sandbox.shell("nft list ruleset")
 
+    @pytest.mark.parametrize("length", [222, 223, 234, 235, 5000])
+    def test_an_id_too_long_for_a_chains_name_is_checked_and_deleted(self, bridged, length):
+        owner = Owner("n1", "x" * length, "eth0")
+        spoof_check.add(owner, "veth-c1", OWN_MAC)
+        assert arrivals(OTHER_MAC, OWN_MAC) == [OWN_MAC]
+
+        for _ in range(2):
+            spoof_check.delete(owner)
+        assert "cni-br-iface" not in bridged.shell("nft list ruleset")
+
+    def test_the_name_is_the_references_as_long_as_it_can_have_one(self):
+        names = [spoof_check.chain_of(Owner("n1", "x" * length, "eth0")) for length in (233, 234)]
+
+        assert names[0] == f"cni-br-iface-{'x' * 233}-eth0"
+        assert names[1].startswith("cni-br-iface-~")
+        assert max(map(len, names)) + len("-mac") == 255
+
     def test_ids_that_only_differ_beyond_a_comments_length_are_told_apart(self, sandbox):
         one, two = Owner("n1", "x" * 150 + "1", "eth0"), Owner("n1", "x" * 150 + "2", "eth0")
         spoof_check.add(one, "veth-1", OWN_MAC)

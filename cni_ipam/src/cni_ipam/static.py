@@ -10,7 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated
 
-from pydantic import Field, PlainValidator, SkipValidation, WithJsonSchema
+from pydantic import (
+    Field,
+    PlainValidator,
+    SkipValidation,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 
 from cni_ipam.sections import (
     ArgsConf,
@@ -22,7 +29,15 @@ from cni_ipam.sections import (
 )
 from cnicore.addresses import parse_address, parse_cidr
 from cnicore.arguments import parse_arguments
-from cnicore.config import ConfModel, DnsConf, IpamConf, ListOf, NetConf, RouteConf
+from cnicore.config import (
+    ConfModel,
+    DnsConf,
+    IpamConf,
+    ListOf,
+    NetConf,
+    RouteConf,
+    require_family,
+)
 from cnicore.errors import CniError, InvalidEnvironment, InvalidNetworkConfig, PluginNotAvailable
 from cnicore.hookspecs import hookimpl
 from cnicore.request import Request
@@ -48,6 +63,11 @@ class AddressConf(ConfModel):
         WithJsonSchema({"type": "string", "format": "cidr"}),
     ] = Field(description="The address with its prefix length.")
     gateway: OptionalIp = Field(default=None, description="The gateway of the address's subnet.")
+
+    @field_validator("gateway")
+    @classmethod
+    def _require_family(cls, gateway: Address | None, info: ValidationInfo) -> Address | None:
+        return require_family(gateway, info.data.get("address"))
 
 
 class StaticIpam(IpamConf):

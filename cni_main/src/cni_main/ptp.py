@@ -15,7 +15,7 @@ from cnicore import ipam, masquerade, verify
 from cnicore.addresses import host_cidr
 from cnicore.attempts import attempt_all
 from cnicore.config import MasqueradeConf, NetConf
-from cnicore.errors import InvalidNetworkConfig
+from cnicore.errors import CniError, InvalidNetworkConfig
 from cnicore.hookspecs import hookimpl
 from cnicore.net.interface import configure_interface
 from cnicore.net.link import Link
@@ -26,11 +26,12 @@ from cnicore.net.veth import (
     delete_owned_links,
     delete_stale_links,
     require_free_name,
+    require_possible_mtu,
 )
 from cnicore.request import Request
 from cnicore.result import Address, Interface, IpConfig, Result, Route
 from cnicore.rollback import rollback
-from cnicore.teardown import known_addresses
+from cnicore.teardown import promised_addresses
 
 CONTAINER_END = 1  # its index in the result's interfaces
 
@@ -48,6 +49,7 @@ def cni_config() -> type[NetConf]:
 
 @hookimpl
 def cni_add(request: Request, conf: PtpConf) -> Result:
+    require_possible_mtu(conf.mtu)
     with namespaces(request.netns) as ns, rollback() as on_failure:
         require_free_name(ns.container, request.ifname)
         leased = ipam.lease(request, conf, on_failure)
@@ -72,13 +74,13 @@ def cni_add(request: Request, conf: PtpConf) -> Result:
 @hookimpl
 def cni_del(request: Request, conf: PtpConf) -> None:
     with remaining_namespaces(request.netns) as ns, attempt_all() as attempt:
-        attempt(ipam.release, request, conf)
-        addresses = known_addresses(request, ns.container)
         if ns.container:
             attempt(ns.container.delete_link, request.ifname)  # its other end goes with it
         attempt(delete_owned_links, ns.host, request.owner)
+        # after the link: the next owner of the address must not meet the previous one
+        attempt(ipam.release, request, conf)
         if conf.ip_masq:
-            attempt(masquerade.delete, request.owner, addresses)
+            attempt(masquerade.delete, request.owner, promised_addresses(request))
 
 
 @hookimpl
@@ -87,9 +89,10 @@ def cni_check(request: Request, conf: PtpConf) -> None:
     ipam.forward(request, conf)
     expected = verify.container_interface(result, request)
     with namespaces(request.netns) as ns:
-        verify.verify_link(ns.container, expected, "veth")
+        container = verify.verify_link(ns.container, expected, "veth")
         verify.verify_addresses(ns.container, request.ifname, result.ips)
-        verify.verify_routes(ns.container, result.ips, result.routes)
+        verify.verify_routes(ns.container, container, result.ips, result.routes)
+        verify_host_end(ns.host, container, result.ips)
     if conf.ip_masq:
         masquerade.verify(request.owner, result.ips)
 
@@ -107,7 +110,10 @@ def cni_gc(request: Request, conf: PtpConf) -> None:
 
 @hookimpl
 def cni_status(request: Request, conf: PtpConf) -> None:
-    ipam.forward(request, conf)
+    ipam.require_plugin(conf)
+    if conf.ip_masq:
+        masquerade.require(conf.ip_masq_backend)
+    ipam.status(request, conf)
 
 
 def gateway_of(ip: IpConfig) -> Address:
@@ -132,6 +138,24 @@ def route_to_container(host: Namespace, name: str, ip: IpConfig) -> None:
     host.enable_forwarding(ip.address.version)
     host.add_address(name, host_cidr(gateway_of(ip)), detect_duplicates=False)
     host.add_route(name, Route(host_cidr(ip.address.ip), scope=SCOPE_HOST))
+
+
+def verify_host_end(host: Namespace, container: Link, ips: Iterable[IpConfig]) -> None:
+    """Raise CniError unless the host's end is up, has the gateways and leads to the container."""
+    end = host.find_link_by_index(container.peer)
+    if end is None or end.peer != container.index or not end.is_up:
+        raise CniError(
+            f"the host's end of {container.name} is down or gone:"
+            " delete the attachment and add it again"
+        )
+    present = {address.cidr.ip for address in host.addresses(end.name)}
+    routed = {route.dst.ip for route in host.routes() if route.link == end.index}
+    for ip in ips:
+        if ip.gateway not in present or ip.address.ip not in routed:
+            raise CniError(
+                f"{end.name} has lost the gateway {ip.gateway} or the route to {ip.address.ip}:"
+                " delete the attachment and add it again"
+            )
 
 
 def describe(host: Link, container: Link, netns: str) -> tuple[Interface, Interface]:

@@ -10,6 +10,8 @@ from cnicore.result import Address, Cidr
 MAC = re.compile(
     r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}|[0-9a-f]{2}(?:-[0-9a-f]{2}){5}|[0-9a-f]{4}(?:\.[0-9a-f]{4}){2}"
 )
+CIDR = re.compile(r"[^%/]+/[0-9]+")
+MAPPED_BITS = 96  # of an IPv6 address that holds an IPv4 one, before that one
 
 
 def parse_mac(text: str) -> str:
@@ -23,9 +25,12 @@ def parse_mac(text: str) -> str:
 
 
 def parse_address(text: object) -> Address:
-    """An IP address; an IPv4-mapped IPv6 address becomes the IPv4 one. Raises ValueError."""
-    if not isinstance(text, str):
-        raise ValueError(f"invalid IP address: {text}")  # noqa: TRY004  (pydantic reports ValueError)
+    """An IP address without a zone; an IPv4-mapped IPv6 address becomes the IPv4 one.
+
+    Raises ValueError.
+    """
+    if not isinstance(text, str) or "%" in text:
+        raise ValueError(f"invalid IP address: {text}")
     try:
         address = ip_address(text)
     except ValueError:
@@ -36,13 +41,19 @@ def parse_address(text: object) -> Address:
 
 
 def parse_cidr(text: object) -> Cidr:
-    """An address with its prefix length, host bits kept. Raises ValueError."""
-    if not isinstance(text, str) or not text.rpartition("/")[2].isdecimal() or "/" not in text:
+    """An address with its prefix length, host bits kept; IPv4-mapped it becomes the IPv4 one.
+
+    Raises ValueError.
+    """
+    if not isinstance(text, str) or not CIDR.fullmatch(text):
         raise ValueError(f"invalid CIDR address: {text}")
     try:
-        return ip_interface(text)
+        cidr = ip_interface(text)
+        if isinstance(cidr, IPv6Interface) and cidr.ipv4_mapped:
+            return IPv4Interface((cidr.ipv4_mapped, cidr.network.prefixlen - MAPPED_BITS))
     except ValueError:
         raise ValueError(f"invalid CIDR address: {text}") from None
+    return cidr
 
 
 def host_cidr(address: Address) -> Cidr:

@@ -15,13 +15,15 @@ from pydantic import (
     Field,
     PlainValidator,
     ValidationError,
+    ValidationInfo,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
 
 from cnicore.addresses import parse_address, parse_cidr
-from cnicore.documents import Document, fold_keys
+from cnicore.documents import Document, encode, fold_keys, kind_of
 from cnicore.errors import InvalidNetworkConfig
 from cnicore.result import Address, Cidr, Dns, Route
 
@@ -34,6 +36,10 @@ IpCidr = Annotated[
     Cidr, PlainValidator(parse_cidr), WithJsonSchema({"type": "string", "format": "cidr"})
 ]
 """A configuration's address with prefix length, host bits kept."""
+
+HIGHEST = 2**32 - 1  # what fits into the kernel's attributes
+
+LONGEST_SHOWN = 60  # characters of a wrong value in a message
 
 
 class ConfModel(BaseModel):
@@ -53,6 +59,15 @@ class ConfModel(BaseModel):
 
 def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
+
+
+def require_family(gateway: Address | None, cidr: Cidr | None) -> Address | None:
+    """The gateway, if there is one. Raises ValueError unless it is of the prefix's family."""
+    if gateway and cidr and gateway.version != cidr.version:
+        raise ValueError(
+            f"{gateway} cannot be the gateway of {cidr}: write an IPv{cidr.version} address"
+        )
+    return gateway
 
 
 T = TypeVar("T")
@@ -87,13 +102,24 @@ class RouteConf(ConfModel):
     gw: IpAddress | None = Field(
         default=None, description="Next hop; unset: the address's gateway."
     )
-    mtu: int = Field(default=0, ge=0, description="Path MTU in bytes; 0 leaves it to the kernel.")
-    advmss: int = Field(default=0, ge=0, description="MSS to advertise, in bytes; 0: the kernel's.")
-    priority: int = Field(default=0, ge=0, description="Metric; lower is preferred.")
-    table: int | None = Field(default=None, ge=0, description="Routing table; unset: main.")
+    mtu: int = Field(
+        default=0, ge=0, le=HIGHEST, description="Path MTU in bytes; 0 leaves it to the kernel."
+    )
+    advmss: int = Field(
+        default=0, ge=0, le=HIGHEST, description="MSS to advertise, in bytes; 0: the kernel's."
+    )
+    priority: int = Field(default=0, ge=0, le=HIGHEST, description="Metric; lower is preferred.")
+    table: int | None = Field(
+        default=None, ge=0, le=HIGHEST, description="Routing table; unset: main."
+    )
     scope: int | None = Field(
         default=None, ge=0, le=255, description="0 global, 253 link (no gateway), 254 host."
     )
+
+    @field_validator("gw")
+    @classmethod
+    def _require_family(cls, gw: Address | None, info: ValidationInfo) -> Address | None:
+        return require_family(gw, info.data.get("dst"))
 
     def to_route(self) -> Route:
         return Route(
@@ -149,6 +175,22 @@ def _describe(problem: Any, path: str) -> str:
         path += f"[{part}]" if isinstance(part, int) else f".{part}"
     message = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"].endswith("_type"):
-        message = f"{message}, not {problem['input']!r}"
+        wanted = JSON_KINDS.get(problem["type"]) or message.removeprefix("Input should be ")
+        message = f"Input should be {wanted}, not {_shown(problem['input'])}"
     message = message[0].lower() + message[1:] if message.startswith("Input ") else message
     return f"{path.lstrip('.')}: {message}" if path else message
+
+
+# pydantic names what Python makes of them
+JSON_KINDS = {
+    "tuple_type": "a list",
+    "model_type": "an object",
+    "model_attributes_type": "an object",
+}
+
+
+def _shown(value: object) -> str:
+    """The value as its author wrote it, or its kind if that would be too long to read."""
+    if isinstance(value, str):
+        return f"'{value}'" if len(value) <= LONGEST_SHOWN else f"'{value[:LONGEST_SHOWN]}...'"
+    return kind_of(value) if isinstance(value, dict | list | tuple) else encode(value)

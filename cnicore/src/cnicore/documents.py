@@ -12,12 +12,13 @@ Document = dict[str, Any]
 
 
 def decode_object(data: bytes | str, what: str) -> Document:
-    """The JSON object in `data`; null counts as an empty one.
+    """The JSON object in `data`, which is UTF-8 without a byte order mark; null counts as empty.
 
     Raises DecodingFailure, with a message that starts with `what`.
     """
     try:
-        document = json.loads(data, parse_constant=_refuse_constant)
+        text = data if isinstance(data, str) else data.decode()  # json would guess the encoding
+        document = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise DecodingFailure(f"{what}: {error or type(error).__name__}") from error
     if document is None:

@@ -83,6 +83,13 @@ class ForeignError(CniError):
         self.code = code
 
 
+class Terminated(BaseException):
+    """SIGTERM came, and what was being done stops here.
+
+    No Exception: code that expects failures of its own kind would take it for one of them.
+    """
+
+
 @contextmanager
 def system_errors(act: str) -> Iterator[None]:
     """Turn an OSError of the block into a CniError that says what was being done.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from cnicore.config import NetConf
 from cnicore.delegate import delegate_add, delegate_verb
-from cnicore.errors import InvalidNetworkConfig
+from cnicore.errors import CniError, InvalidNetworkConfig, PluginNotAvailable
+from cnicore.lookup import find_plugin_file
 from cnicore.request import Request
 from cnicore.result import Result
 from cnicore.rollback import OnFailure
+from cnicore.spec import require_plugin_type
 
 
 def lease(request: Request, conf: NetConf, on_failure: OnFailure) -> Result:
@@ -15,11 +17,7 @@ def lease(request: Request, conf: NetConf, on_failure: OnFailure) -> Result:
 
     Raises CniError, InvalidNetworkConfig if no address was leased.
     """
-    if not conf.ipam.type:
-        raise InvalidNetworkConfig(
-            "ipam.type: no plugin name provided:"
-            f' "{conf.type}" needs an IPAM plugin, for example host-local'
-        )
+    require_plugin(conf)
     leased = delegate_add(conf.ipam.type, request)
     # only after success: a failed ADD leaves nothing by itself, and DEL would release what an
     # earlier attachment of the same container and interface still holds
@@ -31,6 +29,15 @@ def lease(request: Request, conf: NetConf, on_failure: OnFailure) -> Result:
     return leased
 
 
+def require_plugin(conf: NetConf) -> None:
+    """Raise InvalidNetworkConfig if the configuration names no IPAM plugin."""
+    if not conf.ipam.type:
+        raise InvalidNetworkConfig(
+            "ipam.type: no plugin name provided:"
+            f' "{conf.type}" needs an IPAM plugin, for example host-local'
+        )
+
+
 def release(request: Request, conf: NetConf) -> None:
     """DEL by the IPAM plugin; nothing if the configuration has none."""
     forward(request.with_verb("DEL"), conf)
@@ -40,3 +47,14 @@ def forward(request: Request, conf: NetConf) -> None:
     """The request's own verb (CHECK, GC, STATUS) by the IPAM plugin, if there is one."""
     if conf.ipam.type:
         delegate_verb(conf.ipam.type, request)
+
+
+def status(request: Request, conf: NetConf) -> None:
+    """STATUS by the IPAM plugin, if there is one; PluginNotAvailable if that is not installed."""
+    if conf.ipam.type:
+        require_plugin_type(conf.ipam.type)
+        try:
+            find_plugin_file(conf.ipam.type, request.path.split(":"))
+        except CniError as error:
+            raise PluginNotAvailable(f"ipam.type: {error.msg}: install it there") from error
+    forward(request, conf)

@@ -8,17 +8,18 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn
 
 from cnicore import registry, spec
 from cnicore.documents import encode
-from cnicore.errors import CniError, IoFailure, reason
+from cnicore.errors import CniError, IoFailure, Terminated, reason
 from cnicore.lean import without_pydantic_plugins
 from cnicore.registry import Plugin
-from cnicore.request import Request, read_request
+from cnicore.variables import require_variables
 
 COMMAND_LINE = ("cni", "cni.py", "__main__.py")
 
@@ -33,6 +34,7 @@ class Answer:
 
 def console() -> NoReturn:
     """The multicall binary's entry point."""
+    _open_standard_files()
     name = os.path.basename(sys.argv[0])
     if name in COMMAND_LINE:
         from cnicore.cli.app import run  # noqa: PLC0415  (lazy: no plugin loads the command line)
@@ -43,19 +45,35 @@ def console() -> NoReturn:
     signal.signal(signal.SIGTERM, _terminate)
     environ = os.environ  # noqa: TID251  (here the environment enters)
     status = serve(
-        name, environ, _read_stdin, partial(_write, stdout), os.path.realpath(sys.argv[0])
+        name, environ, _read_stdin, partial(_answer, stdout), os.path.realpath(sys.argv[0])
     )
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # the answer is out; these are only words
+            stream.flush()
     os._exit(status)  # nothing is left to do, and tearing down the interpreter takes milliseconds
 
 
-def _take_stdout() -> int | None:
+def _open_standard_files() -> None:
+    """Put /dev/null in the place of those that the caller closed.
+
+    Otherwise the next files that are opened get their numbers. They are opened the wrong way round,
+    so that reading stdin and writing an answer still fail.
+    """
+    for number, flags in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            file = os.open(os.devnull, flags)  # gets the lowest number that is free
+            os.set_inheritable(file, True)  # noqa: FBT003  (it takes no keyword)
+    if not sys.stderr:
+        sys.stderr = open(2, "w", errors="backslashreplace", closefd=False)  # noqa: SIM115  (to the end)
+
+
+def _take_stdout() -> int:
     """Our own handle on stdout; whatever else prints to fd 1 from here on goes to stderr."""
-    try:
-        stdout = os.dup(1)
-        os.dup2(2, 1)
-    except OSError:
-        return None  # the caller closed it: there is nobody to answer
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdout = sys.stdout or sys.stderr
     return stdout
 
 
@@ -64,11 +82,17 @@ def _read_stdin() -> bytes:
         return stream.read()
 
 
-def _write(stdout: int | None, text: str) -> None:
+def _answer(stdout: int, text: str) -> None:
+    # once the answer is out it counts: a signal must not take back what it promises
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _write(stdout, text)
+
+
+def _write(stdout: int, text: str) -> None:
     # half a surrogate pair is valid JSON as an escape
     data = text.encode(errors="backslashreplace")
     try:
-        while data and stdout is not None:
+        while data:
             data = data[os.write(stdout, data) :]
     except OSError as error:
         raise IoFailure(f"cannot write the answer to stdout: {reason(error)}") from error
@@ -77,7 +101,7 @@ def _write(stdout: int | None, text: str) -> None:
 def _terminate(number: int, frame: object) -> NoReturn:  # noqa: ARG001  (what a signal handler gets)
     """Take back what was made instead of dying with it; once is enough."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise CniError("terminated by SIGTERM before the work was done; what was made is taken back")
+    raise Terminated("terminated by SIGTERM before the work was done; what was made is taken back")
 
 
 def answer_as(
@@ -105,12 +129,12 @@ def serve(
         if not environ.get("CNI_COMMAND"):
             _about(plugin)
             return 0
-        request = read_request(environ, read_stdin, program)
-        if request.verb == "VERSION":
+        require_variables(environ)
+        if environ["CNI_COMMAND"] == "VERSION":
             write(_version_document(plugin) + "\n")
         else:
-            _serve_verb(request, plugin, write)
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (the one place where errors become output)
+            _serve_verb(environ, read_stdin, program, plugin, write)
+    except (Exception, KeyboardInterrupt, Terminated) as error:  # noqa: BLE001  (the one place where errors become output)
         _write_error(error, write)
         return 1
     return 0
@@ -136,11 +160,19 @@ def _version_document(plugin: Plugin) -> str:
     return encode({"cniVersion": spec.CURRENT, "supportedVersions": supported}, indent=None)
 
 
-def _serve_verb(request: Request, plugin: Plugin, write: Callable[[str], None]) -> None:
+def _serve_verb(
+    environ: Mapping[str, str],
+    read_stdin: Callable[[], bytes],
+    program: str,
+    plugin: Plugin,
+    write: Callable[[str], None],
+) -> None:
     from cnicore.dispatch import dispatch  # noqa: PLC0415  (lazy: the seam "config model"; it imports pydantic)
+    from cnicore.request import read_request  # noqa: PLC0415  (lazy: as above)
     from cnicore.rollback import rollback  # noqa: PLC0415  (lazy: as above)
     from cnicore.versions import encode_result  # noqa: PLC0415  (lazy: as above)
 
+    request = read_request(environ, read_stdin, program)
     with rollback() as on_failure:
         result = dispatch(request, plugin)
         if result is not None:
@@ -155,13 +187,26 @@ def error_document(error: BaseException) -> dict[str, object]:
     Several errors give the first one's code and message, and all messages as details.
     """
     if isinstance(error, BaseExceptionGroup):
-        first = error_document(error.exceptions[0])
-        return {**first, "details": "; ".join(str(one) for one in error.exceptions)}
+        errors = list(_each(error))
+        return {**error_document(errors[0]), "details": "; ".join(map(str, errors))}
+    if isinstance(error, Terminated):
+        return {"code": CniError.code, "msg": str(error)}
+    if isinstance(error, PermissionError) and os.geteuid():
+        needs = "run the plugin as root: it needs CAP_SYS_ADMIN and CAP_NET_ADMIN"
+        return {"code": CniError.code, "msg": f"{reason(error)}: {needs}"}
     if not isinstance(error, CniError):
         _print_traceback(error)
         return {"code": CniError.code, "msg": f"{type(error).__name__}: {error}"}
     document: dict[str, object] = {"code": error.code, "msg": error.msg}
     return {**document, "details": error.details} if error.details else document
+
+
+def _each(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _each(one)
+    else:
+        yield error
 
 
 def _print_traceback(error: BaseException) -> None:

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import cast
 
 from cnicore.attempts import attempt_all
-from cnicore.errors import CniError, InvalidNetworkConfig
+from cnicore.errors import CniError, InvalidNetworkConfig, PluginNotAvailable
 from cnicore.firewall.backend import Backend, Unavailable
 from cnicore.owner import Owner
 from cnicore.result import Address, IpConfig
@@ -39,25 +39,22 @@ def add(owner: Owner, ips: Sequence[IpConfig], backend: str) -> None:
     An empty `backend` is nftables, or iptables where only that works. Raises CniError and leaves
     nothing half made if one address cannot be had; InvalidNetworkConfig for an unknown backend.
     """
-    if backend:
-        loader.get()(backend).add(owner, ips)
-        return
-    refusals = []
-    for name in BACKENDS:
-        try:
-            loader.get()(name).add(owner, ips)
-        except Unavailable as error:
-            refusals.append(error)
-        else:
-            return
-    raise CniError("this host has no firewall to masquerade with", "; ".join(map(str, refusals)))
+    _through(backend, lambda one: one.add(owner, ips))
+
+
+def require(backend: str) -> None:
+    """For STATUS: raise PluginNotAvailable unless `add` would find a firewall that works."""
+    try:
+        _through(backend, lambda one: one.require())
+    except CniError as error:
+        raise PluginNotAvailable(f"ipMasq cannot work: {error.msg}", error.details) from error
 
 
 def delete(owner: Owner, addresses: Iterable[Address] = ()) -> None:
     """Remove the owner's masquerading from every firewall, whichever made it.
 
-    The addresses save a search; without them the owner's own are looked for. Nothing there is as
-    wished. Raises CniError, or an ExceptionGroup of several.
+    The addresses save a search, and must be all that the attachment has; without them the owner's
+    own are looked for. Nothing there is as wished. Raises CniError, or several as ExceptionGroup.
     """
     known = tuple(addresses)
     with attempt_all() as attempt:
@@ -89,8 +86,24 @@ def verify(owner: Owner, ips: Sequence[IpConfig]) -> None:
     raise CniError(f"{owner.ifname} is not masqueraded: attach it again", "; ".join(failures))
 
 
+def _through(backend: str, step: Callable[[Backend], None]) -> None:
+    """Run the step with that backend, or if it is empty with the first one that the host has."""
+    if backend:
+        step(loader.get()(backend))
+        return
+    refusals = []
+    for name in BACKENDS:
+        try:
+            step(loader.get()(name))
+        except Unavailable as error:
+            refusals.append(error)
+        else:
+            return
+    raise CniError("this host has no firewall to masquerade with", "; ".join(map(str, refusals)))
+
+
 def _where_available(name: str, step: Callable[[Backend], None]) -> None:
     try:
         step(loader.get()(name))
-    except Unavailable:
-        return  # then it holds nothing of ours that could be reached
+    except* Unavailable:  # also from within a group
+        pass  # then it holds nothing of ours that could be reached

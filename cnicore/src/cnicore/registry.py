@@ -131,11 +131,17 @@ def scan(path: Iterable[str]) -> Iterator[EntryPoint]:
     for directory in dict.fromkeys(path):
         for name in _distributions_in(directory or "."):
             distribution, _, version = name.removesuffix(".dist-info").rpartition("-")
-            normal = distribution.lower().replace("_", "-")
+            normal = _normalized(distribution)
             if normal not in seen:
                 seen.add(normal)
                 file = os.path.join(directory or ".", name, "entry_points.txt")
                 yield from _parse(_text_of(file), normal, version)
+
+
+def _normalized(distribution: str) -> str:
+    """The name as the packaging rules compare it (PEP 503)."""
+    words = distribution.lower().replace("_", "-").replace(".", "-").split("-")
+    return "-".join(filter(None, words))
 
 
 def _distributions_in(directory: str) -> list[str]:
@@ -147,7 +153,7 @@ def _distributions_in(directory: str) -> list[str]:
 
 def _text_of(file: str) -> str:
     try:
-        with open(file, encoding="utf-8") as stream:
+        with open(file, encoding="utf-8", errors="replace") as stream:
             return stream.read()
     except OSError:
         return ""

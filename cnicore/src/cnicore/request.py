@@ -11,18 +11,18 @@ from typing import Any
 
 from cnicore.documents import Document, decode_object, fold_keys, kind_of
 from cnicore.errors import (
+    CniError,
     DecodingFailure,
-    InvalidEnvironment,
     InvalidNetworkConfig,
     IoFailure,
     reason,
 )
 from cnicore.owner import Owner
 from cnicore.result import Result
-from cnicore.spec import is_identifier, require_container_id, require_ifname
+from cnicore.spec import is_identifier
+from cnicore.variables import require_variables
 from cnicore.versions import decode_result
 
-ATTACHMENT_VERBS = frozenset({"ADD", "CHECK", "DEL"})
 VALID_ATTACHMENTS = ("cni.dev/valid-attachments", "cni.dev/attachments")
 
 
@@ -70,9 +70,11 @@ class Request:
             return None
         if not isinstance(document, dict):
             raise DecodingFailure(f"prevResult: expected an object, not {kind_of(document)}")
+        if not fold_keys(document, ["cniVersion"]):
+            document = {**document, "cniVersion": self.cni_version}
         try:
-            return decode_result({"cniVersion": self.cni_version, **document}, self.cni_version)
-        except DecodingFailure as error:
+            return decode_result(document, self.cni_version)
+        except CniError as error:
             raise DecodingFailure(f"could not parse prevResult: {error.msg}") from error
 
     @property
@@ -80,77 +82,58 @@ class Request:
         """For GC: the attachments of this network to keep, None if the runtime did not say.
 
         The list may be null, which is empty (specification, section 4, "GC"). Raises
-        InvalidNetworkConfig for anything else that is no list of {containerID, ifname}.
+        InvalidNetworkConfig for anything else that is no list of {containerID, ifname}: what is
+        not in the list is removed.
         """
         key = next((key for key in VALID_ATTACHMENTS if key in self.document), None)
         if key is None:
             return None
-        items = self.document[key] or []
-        try:
-            return tuple(Owner(self.network, item["containerID"], item["ifname"]) for item in items)
-        except (KeyError, TypeError) as error:
-            raise InvalidNetworkConfig(
-                f"{key}: must be a list of objects with containerID and ifname"
-            ) from error
+        items = [] if self.document[key] is None else self.document[key]
+        if not isinstance(items, list):
+            raise InvalidNetworkConfig(f"{key}: must be a list of objects, not {kind_of(items)}")
+        return tuple(self._owner(f"{key}[{index}]", item) for index, item in enumerate(items))
+
+    def _owner(self, key: str, item: object) -> Owner:
+        members = fold_keys(item, ["containerID", "ifname"]) if isinstance(item, dict) else {}
+        container_id, ifname = members.get("containerID"), members.get("ifname")
+        for text in (container_id, ifname):
+            if not isinstance(text, str) or not text:
+                raise InvalidNetworkConfig(
+                    f"{key}: must be a list of objects with two texts, containerID and ifname"
+                )
+        return Owner(self.network, str(container_id), str(ifname))
 
     def with_verb(self, verb: str) -> Request:
         """The same call with another verb, for a delegate or to undo."""
         return replace(self, verb=verb, environ={**self.environ, "CNI_COMMAND": verb})
 
 
-Check = Callable[[str], None]
-
-# variable, verbs that require it, what it must look like
-VARIABLES: tuple[tuple[str, frozenset[str], Check | None], ...] = (
-    ("CNI_CONTAINERID", ATTACHMENT_VERBS, require_container_id),
-    ("CNI_NETNS", frozenset({"ADD", "CHECK"}), None),
-    ("CNI_IFNAME", ATTACHMENT_VERBS, require_ifname),
-    ("CNI_PATH", ATTACHMENT_VERBS | {"GC", "STATUS"}, None),
-)
-
-
 def read_request(
     environ: Mapping[str, str], read_stdin: Callable[[], bytes], program: str = ""
 ) -> Request:
-    """The call that the environment and stdin describe; stdin is not read for VERSION.
+    """The call that the environment and stdin describe, for every verb but VERSION.
 
     Raises InvalidEnvironment, IoFailure, DecodingFailure or InvalidNetworkConfig, whichever comes
     first in the reference's order: variables, stdin, JSON, the network's name.
     """
-    verb = environ.get("CNI_COMMAND", "")
-    require_variables(environ, verb)
-    request = Request(
-        verb=verb,
+    require_variables(environ)
+    try:
+        stdin = read_stdin()
+    except OSError as error:
+        raise IoFailure(f"error reading from stdin: {reason(error)}") from error
+    return Request(
+        verb=environ["CNI_COMMAND"],
         container_id=environ.get("CNI_CONTAINERID", ""),
         netns=environ.get("CNI_NETNS", ""),
         ifname=environ.get("CNI_IFNAME", ""),
         args=environ.get("CNI_ARGS", ""),
         path=environ.get("CNI_PATH", ""),
         netns_override=environ.get("CNI_NETNS_OVERRIDE", "").upper() in {"TRUE", "1"},
-        document={},
+        stdin=stdin,
+        document=read_document(stdin),
         environ=environ,
         program=program,
     )
-    if verb == "VERSION":
-        return request
-    try:
-        stdin = read_stdin()
-    except OSError as error:
-        raise IoFailure(f"error reading from stdin: {reason(error)}") from error
-    return replace(request, stdin=stdin, document=read_document(stdin))
-
-
-def require_variables(environ: Mapping[str, str], verb: str) -> None:
-    """Raise InvalidEnvironment for the first malformed variable, else for all that are missing."""
-    missing = [] if verb else ["CNI_COMMAND"]
-    for name, verbs, check in VARIABLES:
-        value = environ.get(name, "")
-        if verb in verbs and not value:
-            missing.append(name)
-        elif verb in verbs and check:
-            check(value)
-    if missing:
-        raise InvalidEnvironment(f"required env variables [{','.join(missing)}] missing")
 
 
 def read_document(stdin: bytes) -> Document:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import ParamSpec, Protocol
 
+from cnicore.errors import Terminated
+
 P = ParamSpec("P")
 
 
@@ -21,8 +23,8 @@ def rollback() -> Iterator[OnFailure]:
     """Run the registered undo steps, last first, if the block raises.
 
     Register before a step that can fail half made (a lease), after one that is atomic (a link:
-    undoing it before could delete somebody else's). An undo step that fails is reported on
-    stderr and does not stop the others.
+    undoing it before could delete somebody else's) unless its name is drawn by lot. An undo step
+    that fails is reported on stderr and does not stop the others.
     """
     with ExitStack() as steps:
 
@@ -36,5 +38,8 @@ def rollback() -> Iterator[OnFailure]:
 def best_effort(undo: Callable[[], object]) -> None:
     try:
         undo()
+    except Terminated:
+        best_effort(undo)  # the signal comes only once, and undo steps may be repeated
+        raise
     except Exception as error:  # noqa: BLE001  (the failure that started the rollback is the one to report)
         print(f"rollback: {error}", file=sys.stderr)  # noqa: T201  (stdout is the answer's alone)

@@ -15,6 +15,7 @@ SINCE_0_4_0 = SINCE_0_1_0[4:]
 IDENTIFIER = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 DECIMAL = re.compile(r"[0-9]+")
 LONGEST_IFNAME = 15  # IFNAMSIZ less the terminating zero, in bytes
+TOO_LONG = "interface name is too long"
 
 Version = tuple[int, int, int]
 
@@ -46,17 +47,36 @@ def require_container_id(text: str) -> None:
 
 
 def require_ifname(text: str) -> None:
-    """Raise InvalidEnvironment unless the kernel takes the text as an interface name."""
-    if not text:
-        raise InvalidEnvironment("interface name is empty")
-    if len(text.encode()) > LONGEST_IFNAME:
-        raise InvalidEnvironment(
-            "interface name is too long", "interface name should be less than 16 characters"
-        )
-    if text in {".", ".."}:
-        raise InvalidEnvironment("interface name is . or ..")
-    if any(character in "/:" or character.isspace() for character in text):
-        raise InvalidEnvironment("interface name contains / or : or whitespace characters")
+    """Raise InvalidEnvironment unless an interface can have the name."""
+    problem = interface_name_problem(text)
+    if problem:
+        details = "interface name should be less than 16 characters"
+        raise InvalidEnvironment(problem, details if problem == TOO_LONG else "")
+
+
+def interface_name_problem(name: str) -> str:
+    """Say why no interface can have the name, in the reference's words where it has any.
+
+    Empty if there is nothing wrong with it.
+    """
+    problems = {
+        "interface name is empty": not name,
+        # what is no UTF-8 came as a byte for each character (PEP 383)
+        TOO_LONG: len(name.encode(errors="replace")) > LONGEST_IFNAME,
+        "interface name is . or ..": name in {".", ".."},
+        "interface name contains / or : or whitespace characters": any(
+            character in "/:" or character.isspace() for character in name
+        ),
+        # the kernel would make eth0 of eth%d
+        "interface name contains %": "%" in name,
+        "interface name contains a NUL character": "\0" in name,
+        "interface name is not UTF-8": any(is_surrogate(character) for character in name),
+    }
+    return next((problem for problem, is_so in problems.items() if is_so), "")
+
+
+def is_surrogate(character: str) -> bool:
+    return "\ud800" <= character <= "\udfff"
 
 
 def require_plugin_type(text: str) -> None:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cnicore.errors import CniError
-from cnicore.net.namespace import Namespace
 from cnicore.request import Request
 from cnicore.result import Address
 
 
-def known_addresses(request: Request, container: Namespace | None) -> list[Address]:
-    """The addresses in prevResult and those that the container's interface still has."""
-    addresses = set(_promised(request))
-    if container and container.find_link(request.ifname):
-        addresses.update(address.cidr.ip for address in container.addresses(request.ifname))
-    return [address for address in addresses if not address.is_link_local]
+def promised_addresses(request: Request) -> Sequence[Address]:
+    """The addresses in prevResult; none if there is none that can be read.
 
-
-def _promised(request: Request) -> list[Address]:
+    Those that the interface has now say nothing: some may have been taken from it.
+    """
     try:
         result = request.prev_result
     except CniError:
-        return []  # a broken prevResult must not keep DEL from cleaning
-    return [ip.address.ip for ip in result.ips] if result else []
+        return ()  # a broken prevResult must not keep DEL from cleaning
+    return [ip.address.ip for ip in result.ips] if result else ()

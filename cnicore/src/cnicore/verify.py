@@ -63,24 +63,31 @@ def verify_addresses(ns: Namespace, ifname: str, ips: Sequence[IpConfig]) -> Non
             raise CniError(f"Failed to match addr {ip.address} on interface {ifname}")
 
 
-def verify_routes(ns: Namespace, ips: Sequence[IpConfig], routes: Sequence[Route]) -> None:
-    """Raise CniError unless every route is there, in its table, through its gateway."""
+def verify_routes(
+    ns: Namespace, link: Link, ips: Sequence[IpConfig], routes: Sequence[Route]
+) -> None:
+    """Raise CniError unless every route leads through the link, in its table, to its gateway."""
     present = ns.routes()
     gateways = first_gateways(ips)
     for route in routes:
         expected = with_gateway(route, gateways)
-        if not any(is_like(route_, expected) for route_ in present):
+        if not any(is_like(route_, link, expected) for route_ in present):
             via = f" via {expected.gw}" if expected.gw else ""
-            raise CniError(f"Expected Route {route.dst}{via} not found in routing table")
+            raise CniError(
+                f"Expected Route {route.dst}{via} not found in routing table:"
+                f" there is none through {link.name}"
+            )
 
 
-def is_like(present: KernelRoute, expected: Route) -> bool:
-    """Whether a kernel route does what the result's route says.
+def is_like(present: KernelRoute, link: Link, expected: Route) -> bool:
+    """Whether a kernel route through the link does what the result's route says.
 
+    One of several next hops is taken for the link's if it has the gateway.
     The gateway of a default route is not compared: a chained plugin may have put another before it.
     """
     return (
         present.dst.network == expected.dst.network
         and present.table == (expected.table or RT_TABLE_MAIN)
+        and present.link in {link.index, 0}
         and (is_default(expected.dst) or not expected.gw or expected.gw in present.gateways)
     )

@@ -7,6 +7,7 @@ with its family), 1.0.0/1.1.0 (no family, sorted keys). Inside there is only the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from cnicore.addresses import parse_address, parse_cidr
@@ -53,10 +54,10 @@ def encode_result(result: Result, version: str) -> Document:
 def _encode_ip_lists(result: Result, version: str) -> Document:
     document = {
         "cniVersion": version,
-        "dns": _encode_dns(result.dns),
+        "dns": _sorted(_encode_dns(result.dns)),
         "interfaces": [_encode_interface(interface) for interface in result.interfaces],
         "ips": [_encode_ip(ip) for ip in result.ips],
-        "routes": [_encode_route(route) for route in result.routes],
+        "routes": [_sorted(_encode_route(route)) for route in result.routes],
     }
     return _present(document)
 
@@ -131,6 +132,10 @@ def _encode_dns(dns: Dns) -> Document:
     )
 
 
+def _sorted(document: Document) -> Document:
+    return dict(sorted(document.items()))
+
+
 def _present(document: Document, *always: str) -> Document:
     return {key: value for key, value in document.items() if value or key in always}
 
@@ -152,7 +157,10 @@ def decode_result(document: Document, version: str) -> Result:
     if (own or ("0.1.0" if shape is IP_OBJECTS else "")) not in shape:
         supported = " ".join(shape)
         raise CniError(f'result type supports [{supported}] but unmarshalled CNIVersion is "{own}"')
-    return _decode_ip_objects(document) if shape is IP_OBJECTS else _decode_ip_lists(document)
+    if shape is IP_OBJECTS:
+        return _decode_ip_objects(document)
+    is_newest = shape is IP_LISTS
+    return _decode_ip_lists(document, _decode_interface if is_newest else _decode_old_interface)
 
 
 def with_version(document: Document, version: str) -> Document:
@@ -171,9 +179,11 @@ def convert(document: Document, version: str) -> Document:
     return encode_result(decode_result(document, own), version)
 
 
-def _decode_ip_lists(document: Document) -> Result:
+def _decode_ip_lists(
+    document: Document, decode_interface: Callable[[Document], Interface]
+) -> Result:
     return Result(
-        interfaces=tuple(_each(document, "interfaces", _decode_interface)),
+        interfaces=tuple(_each(document, "interfaces", decode_interface)),
         ips=tuple(_each(document, "ips", _decode_ip)),
         routes=tuple(_each(document, "routes", decode_route)),
         dns=decode_dns(_member(document, "dns", dict, {})),
@@ -191,11 +201,17 @@ def _decode_ip_objects(document: Document) -> Result:
     return Result(ips=tuple(ips), routes=tuple(routes), dns=dns)
 
 
-def _decode_interface(document: Document) -> Interface:
+def _decode_old_interface(document: Document) -> Interface:
     return Interface(
         name=_member(document, "name", str, ""),
         mac=_member(document, "mac", str, ""),
         sandbox=_member(document, "sandbox", str, ""),
+    )
+
+
+def _decode_interface(document: Document) -> Interface:
+    return replace(
+        _decode_old_interface(document),
         mtu=_member(document, "mtu", int, 0),
         socket_path=_member(document, "socketPath", str, ""),
         pci_id=_member(document, "pciID", str, ""),

@@ -3,7 +3,7 @@
 import pytest
 
 from cnicore import masquerade
-from cnicore.errors import CniError, InvalidNetworkConfig
+from cnicore.errors import CniError, InvalidNetworkConfig, PluginNotAvailable
 from cnicore.firewall.backend import Unavailable
 from cnicore.owner import Owner
 
@@ -30,6 +30,9 @@ class Recording:
 
     def gc(self, network, valid):
         self._call("gc", network, valid)
+
+    def require(self):
+        self._call("require")
 
     def verify(self, owner, ips):
         self._call("verify", owner)
@@ -85,6 +88,24 @@ def test_a_host_without_any_firewall_is_told_both_reasons(backends):
 
     with pytest.raises(CniError, match="no library; no program"):
         masquerade.add(OWNER, [], "")
+
+
+def test_status_looks_at_what_an_add_would_use(backends):
+    nftables, iptables = Recording(Unavailable("no library")), Recording()
+    backends(nftables, iptables)
+    masquerade.require("")
+    masquerade.require("iptables")
+    assert iptables.calls == [("require",), ("require",)]
+
+    with pytest.raises(PluginNotAvailable, match="ipMasq cannot work: no library"):
+        masquerade.require("nftables")
+
+
+def test_status_is_told_every_reason(backends):
+    backends(Recording(Unavailable("no library")), Recording(Unavailable("no program")))
+
+    with pytest.raises(PluginNotAvailable, match="no firewall.*no library; no program"):
+        masquerade.require("")
 
 
 def test_teardown_and_gc_go_through_every_backend_despite_failures(backends):

@@ -31,6 +31,80 @@ def test_a_refusal_says_what_was_being_done_in_the_kernels_words():
     assert str(refused) == "could not add it: Could not process rule: File exists"
 
 
+class Answering:
+    """The library's class, always with the same error."""
+
+    def __init__(self, words):
+        self.words = words
+
+    def __call__(self):
+        return self
+
+    def cmd(self, cmdline):
+        return -1, "", self.words
+
+    def json_cmd(self, json_root):
+        return -1, "", self.words
+
+    def set_json_output(self, val):
+        return False
+
+
+@pytest.fixture
+def answering(monkeypatch):
+    """Puts a library in place that answers everything with these words."""
+
+    def put(words):
+        monkeypatch.setattr(libnftables, "_binding", lambda: Answering(words))
+        monkeypatch.setattr(libnftables, "_open", {})
+
+    return put
+
+
+NO_CACHE = "internal:0:0-0: Error: cache initialization failed: "
+RULE = "internal:0:0-0: Error: Could not process rule: "
+READS = {
+    "read": lambda: libnftables.read("list tables", tables={}),
+    "read_if_there": lambda: libnftables.read_if_there("list tables", tables={}),
+    "get_element": lambda: libnftables.get_element("look", "inet cni masquerade4", "10.0.0.1"),
+}
+CHANGE = {"change": lambda: libnftables.change("add it", [])}
+
+
+@pytest.mark.parametrize("call", [*READS.values(), *CHANGE.values()], ids=[*READS, *CHANGE])
+@pytest.mark.parametrize(
+    "words", ["Invalid argument", "Operation not supported", "Operation not permitted"]
+)
+def test_a_kernel_without_nf_tables_is_unavailable_whatever_is_asked(answering, words, call):
+    answering(f"{NO_CACHE}{words}\n")
+
+    with pytest.raises(Unavailable, match=f"load the module nf_tables; .*{words}"):
+        call()
+
+
+@pytest.mark.parametrize("call", READS.values(), ids=READS)
+def test_support_that_is_missing_when_reading_is_missing_altogether(answering, call):
+    answering(f"{RULE}Operation not supported\n")
+
+    with pytest.raises(Unavailable):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("words", "call"),
+    [
+        (f"{NO_CACHE}No buffer space available", READS["read_if_there"]),
+        (f"{RULE}Invalid argument", READS["read"]),
+        (f"{RULE}Operation not supported", CHANGE["change"]),
+    ],
+)
+def test_any_other_refusal_does_not_pass_for_a_host_without_nftables(answering, words, call):
+    answering(f"{words}\n")
+
+    with pytest.raises(Refused):
+        call()
+
+
 def test_a_missing_library_names_its_package(monkeypatch):
     monkeypatch.setattr(binding, "LIBRARY", "libnftables-that-is-not-there.so")
     monkeypatch.setattr(libnftables, "_binding", lambda: binding.Binding)

@@ -22,17 +22,17 @@ def test_an_address_alone_has_no_subnet():
 
 
 def test_a_chain_is_named_after_its_subnets():
-    assert chain_of([]) == "subnet-none"
-    assert chain_of(["10.1.0.0/24"]) == "subnet-10.1.0.0-24"
-    assert chain_of(["fd01::/64"]) == "subnet-fd01__-64"
-    assert chain_of(["10.1.0.0/24", "10.2.0.0/24"]) == "subnet-10.1.0.0-24-and-10.2.0.0-24"
+    assert chain_of(4, []) == "subnet-none-ipv4"
+    assert chain_of(4, ["10.1.0.0/24"]) == "subnet-10.1.0.0-24"
+    assert chain_of(6, ["fd01::/64"]) == "subnet-fd01__-64"
+    assert chain_of(4, ["10.1.0.0/24", "10.2.0.0/24"]) == "subnet-10.1.0.0-24-and-10.2.0.0-24"
 
 
 def test_many_subnets_become_a_hash():
-    name = chain_of([f"10.{number}.0.0/24" for number in range(20)])
+    name = chain_of(4, [f"10.{number}.0.0/24" for number in range(20)])
 
     assert len(name) == 71
-    assert name != chain_of([f"10.{number}.0.0/24" for number in range(21)])
+    assert name != chain_of(4, [f"10.{number}.0.0/24" for number in range(21)])
 
 
 def test_an_element_carries_its_owner_and_leads_to_the_chain():

@@ -122,6 +122,39 @@ class TestAdd:
             runtime.add(network, attachment)
         assert plugins.sequence == ["ADD first"]
 
+    @pytest.mark.parametrize("stdout", ["garbage", "{", '{"cniVersion": "9.9.9"}'])
+    def test_what_the_first_plugin_made_and_nobody_can_read_is_taken_back(
+        self, runtime: Runtime, plugins: Any, network: Network, attachment: Attachment, stdout: str
+    ) -> None:
+        plugins.answer("first", "ADD", stdout)
+        with pytest.raises(CniError):
+            runtime.add(network, attachment)
+        assert plugins.sequence == ["ADD first", "DEL first"]
+        assert "prevResult" not in plugins.calls[1].stdin
+
+    def test_what_is_taken_back_gets_the_result_so_far(
+        self, runtime: Runtime, plugins: Any, make_network: Any, attachment: Attachment
+    ) -> None:
+        plugins.fail("third", "ADD", 999, "no")
+        chain = [{"type": name} for name in ("first", "second", "third")]
+        with pytest.raises(CniError, match="no"):
+            runtime.add(make_network(*chain), attachment)
+        assert plugins.sequence[3:] == ["DEL third", "DEL second", "DEL first"]
+        assert [len(call.stdin["prevResult"]["ips"]) for call in plugins.calls[3:]] == [1, 1, 1]
+
+    def test_a_first_plugin_that_takes_too_long_is_taken_back(
+        self, runtime: Runtime, plugins: Any, make_network: Any, attachment: Attachment
+    ) -> None:
+        slow = plugins.directory / "slow"
+        slow.write_text(
+            f'#!/bin/sh\necho $CNI_COMMAND >> "{slow}.verbs"\n'
+            "test $CNI_COMMAND = DEL || exec sleep 3600\n"
+        )
+        slow.chmod(0o755)
+        with pytest.raises(CniError, match=r"slow.*signal: terminated after 0\.5 s"):
+            replace(runtime, timeout=0.5).add(make_network({"type": "slow"}), attachment)
+        assert Path(f"{slow}.verbs").read_text().split() == ["ADD", "DEL"]
+
     @pytest.mark.parametrize(("attachment", "name", "refusal"), [
         (Attachment(""), "n", (3, "missing containerID")),
         (Attachment("a/b"), "n", (4, "invalid characters in containerID")),
@@ -183,6 +216,76 @@ class TestAdd:
     ) -> None:
         with pytest.raises(CniError, match="no plugin configs found"):
             runtime.add(Network.from_bytes(b'{"name": "dbnet"}'), attachment)
+
+
+class TestAddAgain:
+    """ADD of an attachment that is remembered: DEL would take the one that is there."""
+
+    @pytest.fixture(autouse=True)
+    def attached(
+        self, runtime: Runtime, plugins: Any, network: Network, attachment: Attachment
+    ) -> None:
+        runtime.add(network, attachment)
+        plugins.forget()
+
+    @pytest.fixture
+    def remembered(self, cache_file: Path) -> bytes:
+        return cache_file.read_bytes()
+
+    def test_a_failure_leaves_the_first_attachment_alone(
+        self,
+        runtime: Runtime,
+        plugins: Any,
+        network: Network,
+        attachment: Attachment,
+        cache_file: Path,
+        remembered: bytes,
+    ) -> None:
+        plugins.fail("second", "ADD", 999, "eth0 already exists")
+        with pytest.raises(CniError, match="eth0 already exists"):
+            runtime.add(network, attachment)
+        assert plugins.sequence == ["ADD first", "ADD second"]
+        assert cache_file.read_bytes() == remembered
+
+    def test_so_does_a_result_that_nobody_can_read(
+        self, runtime: Runtime, plugins: Any, network: Network, attachment: Attachment
+    ) -> None:
+        plugins.answer("first", "ADD", "garbage")
+        with pytest.raises(CniError):
+            runtime.add(network, attachment)
+        assert plugins.sequence == ["ADD first"]
+
+    def test_so_does_a_failure_with_a_file_that_is_torn(
+        self,
+        runtime: Runtime,
+        plugins: Any,
+        network: Network,
+        attachment: Attachment,
+        cache_file: Path,
+    ) -> None:
+        cache_file.write_text("{")
+        plugins.fail("second", "ADD", 999, "no")
+        with pytest.raises(CniError):
+            runtime.add(network, attachment)
+        assert plugins.sequence == ["ADD first", "ADD second"]
+
+    def test_it_succeeds_if_all_plugins_do_and_the_new_result_is_remembered(
+        self, runtime: Runtime, plugins: Any, network: Network, attachment: Attachment
+    ) -> None:
+        plugins.answer("second", "ADD", '{"cniVersion": "1.1.0", "dns": {"domain": "new"}}')
+        added = runtime.add(network, attachment)
+        assert runtime.cached_result(network, attachment) == added
+
+    @pytest.mark.parametrize("other", [
+        Attachment("abc123", ifname="net1"), Attachment("other"),
+    ])  # fmt: skip
+    def test_another_attachment_is_taken_back(
+        self, runtime: Runtime, plugins: Any, network: Network, other: Attachment
+    ) -> None:
+        plugins.fail("second", "ADD", 999, "no")
+        with pytest.raises(CniError):
+            runtime.add(network, other)
+        assert plugins.sequence[2:] == ["DEL second", "DEL first"]
 
 
 def test_what_add_was_called_with_can_be_read_back(

@@ -114,6 +114,12 @@ class TestStatus:
         assert plugins.sequence == ["STATUS first", "STATUS second"]
         assert plugins.calls[0].stdin == {"type": "first", "name": "dbnet", "cniVersion": "1.1.0"}
 
+    def test_half_of_a_surrogate_pair_in_the_configuration_is_no_obstacle(
+        self, runtime: Runtime, plugins: Any, make_network: Any
+    ) -> None:
+        runtime.status(make_network({"type": "first", "x": "\ud800"}))
+        assert plugins.sequence == ["STATUS first"]
+
     def test_the_first_failure_stops_it_and_shows_its_code(
         self, runtime: Runtime, plugins: Any, network: Network
     ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import Field, SkipValidation
@@ -91,14 +91,19 @@ def read_settings(request: Request) -> Settings:
 
 def configured_ranges(
     ipam: HostLocalIpam, runtime: RuntimeConf
-) -> Iterator[tuple[str, Sequence[RangeConf]]]:
+) -> Iterator[tuple[str, Mapping[str, RangeConf]]]:
     """The range sets with their keys; the order decides which `last_reserved_ip.<i>` is whose."""
-    for index, ranges in enumerate(runtime.ip_ranges):
-        yield f"runtimeConfig.ipRanges[{index}]", ranges
+    yield from with_keys("runtimeConfig.ipRanges", runtime.ip_ranges)
     if ipam.subnet:
-        yield "ipam", [ipam]
-    for index, ranges in enumerate(ipam.ranges):
-        yield f"ipam.ranges[{index}]", ranges
+        yield "ipam", {"ipam": ipam}
+    yield from with_keys("ipam.ranges", ipam.ranges)
+
+
+def with_keys(
+    key: str, range_sets: Sequence[Sequence[RangeConf]]
+) -> Iterator[tuple[str, Mapping[str, RangeConf]]]:
+    for i, ranges in enumerate(range_sets):
+        yield f"{key}[{i}]", {f"{key}[{i}][{j}]": conf for j, conf in enumerate(ranges)}
 
 
 def requested_addresses(request: Request) -> tuple[Address, ...]:

@@ -12,7 +12,8 @@ from typing import Protocol
 LOCK = "lock"
 TEMPORARY = ".new"
 UNNAMED_UNSUPPORTED = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT}
-LONGEST_CONTENT = 4096  # bytes; a container id and an interface name are far shorter
+PIECE = 4096  # bytes; nearly every file is shorter
+LONGEST_CONTENT = 1 << 18  # bytes; an environment variable, so a container id, has half of that
 
 
 class Files(Protocol):
@@ -50,7 +51,11 @@ class Directory:
     def read(self, name: str) -> bytes:
         file = self._open(name, os.O_RDONLY | os.O_NOFOLLOW)
         try:  # not closing_file: its generator costs half as much as reading, times thousands
-            return os.read(file, LONGEST_CONTENT)
+            data = piece = os.read(file, PIECE)
+            while len(piece) == PIECE and len(data) < LONGEST_CONTENT:
+                piece = os.read(file, PIECE)
+                data += piece
+            return data
         finally:
             os.close(file)
 

@@ -5,15 +5,17 @@ A range set is the ranges that one address is taken from; no address is in two r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from itertools import combinations
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema, field_validator
 
 from cni_ipam.sections import OptionalIp
-from cnicore.config import ConfModel, IpCidr
+from cnicore.addresses import parse_cidr
+from cnicore.config import ConfModel, require_family
 from cnicore.errors import InvalidNetworkConfig
 from cnicore.result import Address, Cidr
 
@@ -22,10 +24,22 @@ Network = IPv4Network | IPv6Network
 SPARE_BITS = 2  # a subnet has at least four addresses: network, gateway, container, broadcast
 
 
+def _parse_subnet_field(text: object) -> Cidr:
+    cidr = parse_cidr(text)
+    if cidr.version == 4 and ":" in str(text):  # noqa: PLR2004  (the IP version)
+        raise ValueError("IPNet IP and Mask version mismatch: write the subnet as IPv4")
+    return cidr
+
+
+Subnet = Annotated[
+    Cidr, PlainValidator(_parse_subnet_field), WithJsonSchema({"type": "string", "format": "cidr"})
+]
+
+
 class RangeConf(ConfModel):
     """Addresses of one subnet, from `rangeStart` to `rangeEnd`."""
 
-    subnet: IpCidr | None = Field(default=None, description="The subnet, without host bits.")
+    subnet: Subnet | None = Field(default=None, description="The subnet, without host bits.")
     range_start: OptionalIp = Field(
         default=None, description="First address to lease; unset: the subnet's first."
     )
@@ -36,6 +50,11 @@ class RangeConf(ConfModel):
         default=None,
         description="The containers' gateway, never leased; unset: the subnet's first address.",
     )
+
+    @field_validator("gateway")
+    @classmethod
+    def _require_family(cls, gateway: Address | None, info: ValidationInfo) -> Address | None:
+        return require_family(gateway, info.data.get("subnet"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +91,10 @@ def describe(range_set: RangeSet) -> str:
     return ",".join(map(str, range_set))
 
 
-def parse_range_sets(configured: Iterable[tuple[str, Sequence[RangeConf]]]) -> tuple[RangeSet, ...]:
-    """The range sets; each comes with the key it is configured under, for messages.
+def parse_range_sets(
+    configured: Iterable[tuple[str, Mapping[str, RangeConf]]],
+) -> tuple[RangeSet, ...]:
+    """The range sets; they and their ranges come with the keys of the configuration, for messages.
 
     Raises InvalidNetworkConfig that names the set, the key and the rule that is broken.
     """
@@ -91,10 +112,10 @@ def parse_range_sets(configured: Iterable[tuple[str, Sequence[RangeConf]]]) -> t
     return tuple(sets)
 
 
-def _parse_range_set(key: str, ranges: Sequence[RangeConf]) -> RangeSet:
+def _parse_range_set(key: str, ranges: Mapping[str, RangeConf]) -> RangeSet:
     if not ranges:
         raise ValueError(f"empty range set: give {key} a range or remove it")
-    range_set = tuple(_parse_in(f"{key}[{index}]", conf) for index, conf in enumerate(ranges))
+    range_set = tuple(_parse_in(place, conf) for place, conf in ranges.items())
     if len({one.start.version for one in range_set}) > 1:
         raise ValueError(f"mixed address families: give IPv4 and IPv6 a range set each in {key}")
     for one, other in combinations(range_set, 2):
@@ -103,11 +124,11 @@ def _parse_range_set(key: str, ranges: Sequence[RangeConf]) -> RangeSet:
     return range_set
 
 
-def _parse_in(key: str, conf: RangeConf) -> Range:
+def _parse_in(place: str, conf: RangeConf) -> Range:
     try:
         return parse_range(conf)
     except ValueError as error:
-        raise ValueError(f"{error} (in {key})") from error
+        raise ValueError(f"{error} (in {place})") from error
 
 
 def parse_range(conf: RangeConf) -> Range:
@@ -133,8 +154,6 @@ def parse_subnet(cidr: Cidr | None) -> Network:
     """The network of an address with prefix length. Raises ValueError if none can be leased."""
     if cidr is None:
         raise ValueError("IP <nil> not v4 nor v6: add the subnet")
-    if cidr.version == 6 and cidr.ip.ipv4_mapped:  # noqa: PLR2004
-        raise ValueError("IPNet IP and Mask version mismatch: write the subnet as IPv4")
     longest = cidr.max_prefixlen - SPARE_BITS
     if cidr.network.prefixlen > longest:
         raise ValueError(

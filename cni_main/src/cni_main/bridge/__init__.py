@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from cni_main.bridge import spoof_check
 from cni_main.bridge.checks import rules_of, verify_attachment
-from cni_main.bridge.configuration import BridgeConf, requested_mac, require_sound
+from cni_main.bridge.configuration import (
+    BridgeConf,
+    requested_mac,
+    require_answerable,
+    require_sound,
+)
 from cni_main.bridge.device import ensure_bridge, obstacle_to_use, wait_for_port
 from cni_main.bridge.gateway import answer_as_gateway, with_gateways
 from cni_main.bridge.vlans import admit, port_vlans
@@ -35,7 +40,7 @@ from cnicore.net.veth import (
 from cnicore.request import Request
 from cnicore.result import Interface, Result
 from cnicore.rollback import OnFailure, rollback
-from cnicore.teardown import known_addresses
+from cnicore.teardown import promised_addresses
 
 
 @hookimpl
@@ -46,6 +51,7 @@ def cni_config() -> type[NetConf]:
 @hookimpl
 def cni_add(request: Request, conf: BridgeConf) -> Result:
     require_sound(conf)
+    require_answerable(conf, request.cni_version)
     vlans, mac = port_vlans(conf), requested_mac(conf, request.args)
     with namespaces(request.netns) as ns, rollback() as on_failure:
         require_free_name(ns.container, request.ifname)
@@ -66,7 +72,6 @@ def cni_add(request: Request, conf: BridgeConf) -> Result:
 @hookimpl
 def cni_del(request: Request, conf: BridgeConf) -> None:
     with remaining_namespaces(request.netns) as ns, attempt_all() as attempt:
-        addresses = known_addresses(request, ns.container)
         if ns.container:
             attempt(ns.container.delete_link, request.ifname)  # its other end goes with it
         attempt(delete_owned_links, ns.host, request.owner)
@@ -75,7 +80,7 @@ def cni_del(request: Request, conf: BridgeConf) -> None:
         if conf.macspoofchk:
             attempt(spoof_check.delete, request.owner)
         if conf.ip_masq:
-            attempt(masquerade.delete, request.owner, addresses)
+            attempt(masquerade.delete, request.owner, promised_addresses(request))
 
 
 @hookimpl
@@ -112,7 +117,9 @@ def cni_status(request: Request, conf: BridgeConf) -> None:
         obstacle = obstacle or obstacle_to_filtering()
     if obstacle:
         raise PluginNotAvailable(obstacle)
-    ipam.forward(request, conf)
+    if conf.ip_masq and conf.ipam.type:
+        masquerade.require(conf.ip_masq_backend)
+    ipam.status(request, conf)
 
 
 def attach(
@@ -156,10 +163,10 @@ def tune(container: Namespace, ifname: str, conf: BridgeConf) -> None:
     """Announce the addresses, and detect duplicates only if asked to: ipam hands each out once."""
     ipv6 = f"net/ipv6/conf/{ifname}"
     if conf.enabledad:
-        container.write_sysctl_if_there(f"{ipv6}/enhanced_dad", "1")
-    container.write_sysctl_if_there(f"{ipv6}/accept_dad", "1" if conf.enabledad else "0")
-    container.write_sysctl_if_there(f"{ipv6}/ndisc_notify", "1")
-    container.write_sysctl_if_there(f"net/ipv4/conf/{ifname}/arp_notify", "1")
+        container.tune_sysctl(f"{ipv6}/enhanced_dad", "1")
+    container.tune_sysctl(f"{ipv6}/accept_dad", "1" if conf.enabledad else "0")
+    container.tune_sysctl(f"{ipv6}/ndisc_notify", "1")
+    container.tune_sysctl(f"net/ipv4/conf/{ifname}/arp_notify", "1")
 
 
 def announce(container: Namespace, ifname: str) -> None:

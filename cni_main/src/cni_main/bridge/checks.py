@@ -6,7 +6,7 @@ from typing import Any
 
 from cni_main.bridge.configuration import BridgeConf
 from cni_main.bridge.gateway import gateway_addresses
-from cni_main.bridge.spoof_check import BASE_CHAIN, CHAIN, FAMILY, TABLE
+from cni_main.bridge.spoof_check import BASE_CHAIN, FAMILY, TABLE, chain_of
 from cni_main.bridge.vlans import port_vlans
 from cnicore import verify
 from cnicore.errors import CniError
@@ -26,7 +26,7 @@ def verify_attachment(ns: Namespaces, conf: BridgeConf, request: Request, result
     container = verify.verify_link(ns.container, expected, "veth")
     if conf.ipam.type:
         verify.verify_addresses(ns.container, request.ifname, result.ips)
-        verify.verify_routes(ns.container, result.ips, result.routes)
+        verify.verify_routes(ns.container, container, result.ips, result.routes)
     elif not conf.disable_container_interface:
         require_up(container)
     bridge = verify_bridge(ns.host, conf, result)
@@ -109,7 +109,7 @@ def verify_gateway(host: Namespace, conf: BridgeConf, result: Result) -> None:
 
 def verify_spoof_check(owner: Owner) -> None:
     """The chain that drops is there and what comes from the port jumps to it."""
-    chain = f"{CHAIN}{owner.container_id}-{owner.ifname}"
+    chain = chain_of(owner)
     targets = [jump_target(rule) for rule in rules_of(BASE_CHAIN)]
     if chain not in targets or not rules_of(chain) or not rules_of(f"{chain}-mac"):
         raise CniError(f"the spoof check of {owner.ifname} is gone: {REMEDY}")

@@ -7,8 +7,9 @@ from pydantic import Field
 from cnicore.addresses import parse_mac
 from cnicore.arguments import parse_arguments
 from cnicore.config import ConfModel, ListOf, MasqueradeConf
-from cnicore.errors import InvalidNetworkConfig
-from cnicore.spec import LONGEST_IFNAME
+from cnicore.errors import CniError, InvalidNetworkConfig
+from cnicore.net.veth import require_possible_mtu
+from cnicore.spec import SINCE_0_3_0, interface_name_problem
 
 
 class TrunkConf(ConfModel):
@@ -74,7 +75,8 @@ class BridgeConf(MasqueradeConf):
         default=False, description="Drop what the container sends from another MAC address."
     )
     enabledad: bool = Field(
-        default=False, description="Wait until no other host answers to the IPv6 addresses."
+        default=False,
+        description="Look for other hosts with the IPv6 addresses; with a gateway, wait for it.",
     )
     disable_container_interface: bool = Field(
         default=False,
@@ -115,12 +117,21 @@ def require_sound(conf: BridgeConf) -> None:
             "cannot set hairpin mode and promiscuous mode at the same time:"
             " remove hairpinMode or promiscMode"
         )
+    require_possible_mtu(conf.mtu)
     if not conf.bridge:
         raise InvalidNetworkConfig('failed to create bridge "": bridge must not be empty')
     device = conf.gateway_device if conf.has_gateway else conf.bridge
-    if len(device.encode()) > LONGEST_IFNAME:
-        raise InvalidNetworkConfig(
-            f'bridge: an interface cannot be named "{device}": it may have {LONGEST_IFNAME} bytes'
+    problem = interface_name_problem(device)
+    if problem:
+        raise InvalidNetworkConfig(f'bridge: an interface cannot be named "{device}": {problem}')
+
+
+def require_answerable(conf: BridgeConf, version: str) -> None:
+    """Raise CniError, before there is a bridge, if the version has no result without addresses."""
+    if not conf.ipam.type and version not in SINCE_0_3_0:
+        raise CniError(
+            "cannot convert: no valid IP addresses: a bridge without ipam needs cniVersion 0.3.0"
+            f" or newer, not {version}"
         )
 
 

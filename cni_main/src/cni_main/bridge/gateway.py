@@ -12,12 +12,13 @@ from cni_main.bridge.configuration import BridgeConf
 from cni_main.bridge.device import unless_shared
 from cni_main.bridge.vlans import admit, gateway_vlans
 from cnicore.addresses import any_cidr, is_default
-from cnicore.errors import CniError
+from cnicore.errors import CniError, InvalidNetworkConfig
 from cnicore.net.interface import first_gateways
+from cnicore.net.link import Link
 from cnicore.net.namespace import Namespace
 from cnicore.net.netlink import tolerate
 from cnicore.net.route import RT_TABLE_MAIN
-from cnicore.net.veth import random_name
+from cnicore.net.veth import free_name
 from cnicore.result import Address, Cidr, IpConfig, Result, Route
 from cnicore.rollback import OnFailure
 
@@ -37,7 +38,12 @@ def gateway_of(ip: IpConfig, conf: BridgeConf) -> Address | None:
     """The leased gateway; where the bridge is one, the subnet's first address stands in."""
     if ip.gateway or not conf.has_gateway:
         return ip.gateway
-    return ip.address.network.network_address + 1
+    try:
+        return ip.address.network.network_address + 1
+    except ValueError:  # the last address of all
+        raise InvalidNetworkConfig(
+            f"no gateway can stand after {ip.address}: give the address one in ipam"
+        ) from None
 
 
 def default_routes(ips: Sequence[IpConfig], routes: Sequence[Route]) -> tuple[Route, ...]:
@@ -93,18 +99,32 @@ def ensure_vlan_device(host: Namespace, conf: BridgeConf, port: str, on_failure:
     name = conf.gateway_device
     if host.find_link(name) is None:
         make_vlan_device(host, conf, port, on_failure)
+    connect_vlan_device(host, conf, host.link(name))
     host.write_sysctl_if_there(f"net/ipv6/conf/{name}/accept_ra", "0")
     host.set_up(name)
 
 
 def make_vlan_device(host: Namespace, conf: BridgeConf, port: str, on_failure: OnFailure) -> None:
-    name, end, mtu = conf.gateway_device, random_name(), host.link(conf.bridge).mtu
-    with tolerate(errno.EEXIST):  # another ADD was faster, and sees to the rest
+    name, end, mtu = conf.gateway_device, free_name(host), host.link(conf.bridge).mtu
+    on_failure(unless_shared, host, conf.bridge, port, partial(host.delete_link, end))
+    with tolerate(errno.EEXIST):  # another ADD was faster
         host.add_veth(end, peer=name, peer_in=host, mtu=mtu, master=conf.bridge)
-        on_failure(unless_shared, host, conf.bridge, port, partial(host.delete_link, end))
-        admit(host, end, gateway_vlans(conf))
-        host.write_sysctl_if_there(f"net/ipv6/conf/{end}/accept_ra", "0")
-        host.set_up(end)
+
+
+def connect_vlan_device(host: Namespace, conf: BridgeConf, device: Link) -> None:
+    """Let the device's other end into the VLAN and set it up.
+
+    Whoever made the device may not have come so far: it was killed, or is a moment behind. A device
+    that an operator made in another way is left alone.
+    """
+    end = host.find_link_by_index(device.peer)
+    bridge = host.link(conf.bridge)
+    if device.kind != "veth" or end is None or end.master != bridge.index:
+        return
+    if conf.vlan not in host.port_vlans(end.name):
+        admit(host, end.name, gateway_vlans(conf))
+    host.write_sysctl_if_there(f"net/ipv6/conf/{end.name}/accept_ra", "0")
+    host.set_up(end.name)
 
 
 def make_room(host: Namespace, conf: BridgeConf, cidr: Cidr, on_failure: OnFailure) -> bool:

@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from cnicore.errors import CniError
+from cnicore.firewall.backend import Unavailable
 from cnicore.firewall.libnftables import Command, Refused, change, read_if_there
 from cnicore.net.namespace import host_namespace
-from cnicore.owner import Owner, stale
+from cnicore.owner import Owner, short, stale
 
 FAMILY, TABLE, BASE_CHAIN = "bridge", "nat", "PREROUTING"
 IN_TABLE = {"family": FAMILY, "table": TABLE}
 IN_BASE_CHAIN = {**IN_TABLE, "chain": BASE_CHAIN}
-CHAIN, COMMENT = "cni-br-iface-", "macspoofchk-"
+CHAIN, MAC_CHAIN, COMMENT = "cni-br-iface-", "-mac", "macspoofchk-"
 DSTNAT = -300  # linux/netfilter_bridge.h: NF_BR_PRI_NAT_DST_BRIDGED
 LONGEST_COMMENT = 126  # bytes; nft refuses 128 with the terminating zero
+LONGEST_NAME = (
+    255  # bytes of a chain's name, linux/netfilter/nf_tables.h without the terminating zero
+)
+LONGEST_CONTAINER_ID = 200  # beyond it a name has a hash; the reference has no name for such a one
 ATTEMPTS = 5  # each is lost only to another process that changed the very same check
 
 Rule = dict[str, Any]
@@ -46,10 +52,11 @@ def add(owner: Owner, link: str, mac: str) -> None:
 
 def delete(owner: Owner) -> None:
     """Remove the owner's check with every jump to it; nothing there is as wished."""
-    chain = _chain(owner)
-    # no rule can jump to a chain that is not there
-    if _exists(chain):
-        _remove(lambda: {chain})
+    chain = chain_of(owner)
+    with suppress(Unavailable):  # then there can be no check
+        # no rule can jump to a chain that is not there
+        if _exists(chain):
+            _remove(lambda: {chain})
 
 
 def gc(network: str, valid: Iterable[Owner]) -> None:
@@ -58,8 +65,6 @@ def gc(network: str, valid: Iterable[Owner]) -> None:
     A link without a tag is the reference's, and stays with its check.
     """
     keep = tuple(valid)
-    if not _jumps():
-        return
 
     def leaked() -> set[str]:
         jumps = _jumps()  # before the links: what jumps now had its link then
@@ -72,7 +77,14 @@ def gc(network: str, valid: Iterable[Owner]) -> None:
             if _link_of(rule) not in aliases or aliases[_link_of(rule)] in gone
         }
 
-    _remove(leaked)
+    with suppress(Unavailable):  # then there can be no check
+        if _jumps():
+            _remove(leaked)
+
+
+def chain_of(owner: Owner) -> str:
+    """The name of the chain that the check begins with."""
+    return f"{CHAIN}{_identity(owner)}"
 
 
 def _remove(chains: Callable[[], set[str]]) -> None:
@@ -92,11 +104,10 @@ def _remove(chains: Callable[[], set[str]]) -> None:
 
 
 def _identity(owner: Owner) -> str:
-    return f"{owner.container_id}-{owner.ifname}"
-
-
-def _chain(owner: Owner) -> str:
-    return f"{CHAIN}{_identity(owner)}"
+    identity = f"{owner.container_id}-{owner.ifname}"
+    if len(f"{CHAIN}{identity}{MAC_CHAIN}".encode()) <= LONGEST_NAME:
+        return identity
+    return f"{short(owner.container_id, LONGEST_CONTAINER_ID)}-{owner.ifname}"
 
 
 def _frame() -> list[Command]:
@@ -109,17 +120,17 @@ def _frame() -> list[Command]:
 
 
 def _check(owner: Owner, link: str, mac: str) -> list[Command]:
-    name = _chain(owner)
+    name = chain_of(owner)
     from_link = _equals({"meta": {"key": "iifname"}}, link)
     from_mac = _equals({"payload": {"protocol": "ether", "field": "saddr"}}, mac)
     comment = f"{COMMENT}{_identity(owner)}"[:LONGEST_COMMENT]
     return [
         {"create": {"chain": {**IN_TABLE, "name": name}}},
-        {"create": {"chain": {**IN_TABLE, "name": f"{name}-mac"}}},
+        {"create": {"chain": {**IN_TABLE, "name": f"{name}{MAC_CHAIN}"}}},
         _rule(BASE_CHAIN, [from_link, {"jump": {"target": name}}], comment),
-        _rule(name, [{"jump": {"target": f"{name}-mac"}}], comment),
-        _rule(f"{name}-mac", [from_mac, {"return": None}], comment),
-        _rule(f"{name}-mac", [{"drop": None}], comment),
+        _rule(name, [{"jump": {"target": f"{name}{MAC_CHAIN}"}}], comment),
+        _rule(f"{name}{MAC_CHAIN}", [from_mac, {"return": None}], comment),
+        _rule(f"{name}{MAC_CHAIN}", [{"drop": None}], comment),
     ]
 
 
@@ -128,7 +139,7 @@ def _removal(chain: str) -> Iterable[Command]:
     for rule in _jumps():
         if _target_of(rule) == chain:
             yield {"delete": {"rule": {**IN_BASE_CHAIN, "handle": rule["handle"]}}}
-    for name in filter(_exists, (chain, f"{chain}-mac")):
+    for name in filter(_exists, (chain, f"{chain}{MAC_CHAIN}")):
         yield {"flush": {"chain": {**IN_TABLE, "name": name}}}
         yield {"delete": {"chain": {**IN_TABLE, "name": name}}}
 

@@ -20,9 +20,11 @@ from cnicore.config import NetConf
 from cnicore.errors import CniError, InvalidNetworkConfig, PluginNotAvailable
 from cnicore.firewall.backend import Unavailable
 from cnicore.hookspecs import hookimpl
+from cnicore.owner import Owner
 from cnicore.request import Request
 from cnicore.result import Address, Result
 from cnicore.rollback import rollback
+from cnicore.teardown import promised_addresses
 
 DEFAULT_BUS = "unix:path=/var/run/dbus/system_bus_socket"
 DEFAULT = Settings()
@@ -73,8 +75,12 @@ def cni_add(request: Request, conf: FirewallConf) -> Result:
 
 @hookimpl
 def cni_del(request: Request, conf: FirewallConf) -> None:
-    addresses, settings = addresses_left(request), settings_of(request, conf)
-    in_every_backend(lambda backend: backend.delete(request.owner, addresses, settings))
+    promised, settings = promised_addresses(request), settings_of(request, conf)
+    with attempt_all() as attempt:
+        attempt(delete_everywhere, request.owner, promised, settings)
+        if not promised and request.netns:
+            # what the reference made names no owner: the container still may have its addresses
+            attempt(delete_of_container, request, settings)
 
 
 @hookimpl
@@ -156,19 +162,25 @@ def attachment_of(request: Request, conf: FirewallConf, result: Result) -> Attac
     return Attachment(request.owner, addresses, policy, bridge, tuple(others))
 
 
-def addresses_left(request: Request) -> Sequence[Address]:
-    """Those of prevResult, or without one those that the container still has."""
-    try:
-        result = request.prev_result
-    except CniError:
-        result = None  # a broken prevResult must not keep DEL from cleaning
-    if result or not request.netns:
-        return [ip.address.ip for ip in result.ips] if result else []
+def addresses_in_container(request: Request) -> Sequence[Address]:
+    """Those that the container's interface has now, without link-local ones."""
     from cnicore.net.namespace import remaining_namespaces  # noqa: PLC0415  (lazy: a runtime that keeps results spares it)
-    from cnicore.teardown import known_addresses  # noqa: PLC0415  (lazy: as above)
 
     with remaining_namespaces(request.netns) as ns:
-        return known_addresses(request, ns.container)
+        if ns.container is None or ns.container.find_link(request.ifname) is None:
+            return ()
+        present = [one.cidr.ip for one in ns.container.addresses(request.ifname)]
+    return [address for address in present if not address.is_link_local]
+
+
+def delete_of_container(request: Request, settings: Settings) -> None:
+    addresses = addresses_in_container(request)
+    if addresses:
+        delete_everywhere(request.owner, addresses, settings)
+
+
+def delete_everywhere(owner: Owner, addresses: Sequence[Address], settings: Settings) -> None:
+    in_every_backend(lambda backend: backend.delete(owner, addresses, settings))
 
 
 def backend_for(conf: FirewallConf, settings: Settings, attachment: Attachment) -> Backend:

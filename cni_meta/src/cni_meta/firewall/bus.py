@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from jeepney import DBusAddress, MessageType, new_method_call  # type: ignore[import-untyped]
-from jeepney.auth import AuthenticationError  # type: ignore[import-untyped]
-from jeepney.bus import get_bus  # type: ignore[import-untyped]
-from jeepney.bus_messages import message_bus  # type: ignore[import-untyped]
-from jeepney.io.blocking import DBusConnection, prep_socket  # type: ignore[import-untyped]
+from jeepney import DBusAddress, MessageType, new_method_call
+from jeepney.auth import AuthenticationError
+from jeepney.bus import get_bus
+from jeepney.bus_messages import message_bus
+from jeepney.io.blocking import DBusConnection, prep_socket
 
 from cnicore.errors import CniError
 from cnicore.firewall.backend import Unavailable
@@ -61,7 +61,7 @@ class Firewalld:
             ) from error
 
 
-class Connection(DBusConnection):  # type: ignore[misc]
+class Connection(DBusConnection):  # type: ignore[misc]  # jeepney has no types
     """A connection that waits for no answer for ever, not even for the bus's greeting."""
 
     def send_and_get_reply(self, message: Any, *, timeout: float | None = None) -> Any:

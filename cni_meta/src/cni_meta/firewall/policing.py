@@ -38,7 +38,7 @@ def bridged_packets_pass_iptables(versions: Iterable[int] = PROGRAMS) -> bool:
 
 def _is_on(sysctl: str) -> bool:
     try:
-        with open(f"/proc/sys/net/bridge/{sysctl}", encoding="ascii") as file:  # noqa: PTH123  (as xtables)
+        with open(f"/proc/sys/net/bridge/{sysctl}", encoding="ascii") as file:
             return file.read().strip() == "1"
     except OSError:
         return False  # the kernel has no br_netfilter

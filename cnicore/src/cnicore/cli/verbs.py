@@ -109,7 +109,8 @@ def verb(
 def add(call: Call) -> Document:
     """Attach the namespace NETNS to NETWORK and print the result.
 
-    NETNS is a path. If it fails, what was made is taken back.
+    NETNS is a path. If it fails, what was made is taken back, unless NETNS is attached already:
+    then everything stays as it is.
     """
     return call.runtime().add(call.load(), call.attachment()).document
 

@@ -1,4 +1,4 @@
-"""What a firewall must offer to masquerade with: a module of these four functions."""
+"""What a firewall must offer to masquerade with: a module of these five functions."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ class Backend(Protocol):
 
     def gc(self, network: str, valid: Iterable[Owner]) -> None:
         """Remove what the network has for attachments that are not valid."""
+
+    def require(self) -> None:
+        """Raise CniError, mostly Unavailable, unless an ADD could masquerade on this host."""
 
     def verify(self, owner: Owner, ips: Sequence[IpConfig]) -> None:
         """Raise CniError unless each address is masqueraded for the owner."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from cnicore.errors import CniError
@@ -20,10 +21,18 @@ Object = dict[str, Any]
 NETLINK_NETFILTER = 12  # linux/netlink.h
 KINDS = {
     os.strerror(number): number
-    for number in (errno.ENOENT, errno.EEXIST, errno.EBUSY, errno.EOPNOTSUPP, errno.EPERM)
+    for number in (
+        errno.ENOENT,
+        errno.EEXIST,
+        errno.EBUSY,
+        errno.EINVAL,
+        errno.EOPNOTSUPP,
+        errno.EPERM,
+    )
 }
 INTERRUPTED, INTERRUPTED_ATTEMPTS = os.strerror(errno.EINTR), 20
 NO_SUPPORT = {errno.EOPNOTSUPP, errno.EPERM}
+NO_CACHE = "cache initialization failed"
 
 
 class Refused(CniError):
@@ -76,7 +85,8 @@ def read(act: str, **what: Any) -> list[Object]:
     Raises Refused (ENOENT if there is no such object), Unavailable.
     """
     context = _context()
-    output = _insist(act, lambda: context.json_cmd({"nftables": [{"list": what}]}))
+    with _missing_support():
+        output = _insist(act, lambda: context.json_cmd({"nftables": [{"list": what}]}))
     found: list[Object] = output["nftables"] if output else []
     return [entry for entry in found if "metainfo" not in entry]
 
@@ -99,7 +109,8 @@ def get_element(act: str, path: str, key: str) -> str:
     """
     context = _context()
     context.set_json_output(False)
-    return str(_insist(act, lambda: context.cmd(f"get element {path} {{ {key} }}")))
+    with _missing_support():
+        return str(_insist(act, lambda: context.cmd(f"get element {path} {{ {key} }}")))
 
 
 def _insist(act: str, run: Callable[[], tuple[int, Any, str]]) -> Any:
@@ -110,7 +121,27 @@ def _insist(act: str, run: Callable[[], tuple[int, Any, str]]) -> Any:
             return output
         if INTERRUPTED not in words:
             break
-    raise Refused(act, words)
+    refused = Refused(act, words)
+    # first the library reads what there is, and a kernel without nf_tables answers EINVAL
+    if NO_CACHE in words and refused.errno in NO_SUPPORT | {errno.EINVAL}:
+        raise _unavailable(refused)
+    raise refused
+
+
+@contextmanager
+def _missing_support() -> Iterator[None]:
+    """Reading asks for nothing special: a kernel that does not support that supports nothing."""
+    try:
+        yield
+    except Refused as error:
+        if error.errno in NO_SUPPORT:
+            raise _unavailable(error) from error
+        raise
+
+
+def _unavailable(refused: Refused) -> Unavailable:
+    remedy = "the kernel gives no access to nftables: load the module nf_tables"
+    return Unavailable(remedy, refused.msg)
 
 
 def _context() -> Nftables:

@@ -12,30 +12,41 @@ from cnicore.firewall import masquerade_table as table
 from cnicore.firewall import reference_rules
 from cnicore.firewall.backend import Unavailable
 from cnicore.firewall.libnftables import NO_SUPPORT, Command, Refused, change, read, read_if_there
-from cnicore.firewall.masquerade_table import Element, OwnSubnets
+from cnicore.firewall.masquerade_table import Element
+from cnicore.net.namespace import host_namespace
 from cnicore.owner import Owner, stale
 from cnicore.result import Address, Cidr, IpConfig
 
+CANNOT = (
+    "the kernel cannot masquerade with nftables:"
+    " load the modules nf_tables, nft_chain_nat and nft_masq"
+)
 ATTEMPTS = 10  # each is lost only to another process that changed the very same objects
 
 
 def add(owner: Owner, ips: Sequence[IpConfig]) -> None:
     """Create the elements, and what they need only where the kernel says that it is missing.
 
-    An element that somebody left for the same address is replaced. Raises CniError, Unavailable.
+    An element that somebody left for the same address is replaced. Raises CniError, also where it
+    belongs to another attachment that is still there; Unavailable.
     """
     own = table.own_subnets(ips)
     elements = [table.creation(owner, ip.address, own) for ip in ips]
-    preparation: list[Command] = []
+    frame: list[Command] = []
+    occupied: list[Element] = []
     for _ in range(ATTEMPTS):
         try:
-            change(f"masquerade {owner.ifname}", [*preparation, *elements])
+            change(f"masquerade {owner.ifname}", [*frame, *table.deletions(occupied), *elements])
         except Refused as error:
-            preparation = _prepare(error, ips, own, needs_frame=_has_frame(preparation))
             failure = error
+            _require_curable(error)
+            if error.errno == errno.ENOENT:
+                frame = [*table.frame(), *table.subnet_chains(own)]
+            occupied = table.find_elements(ip.address.ip for ip in ips)
+            _require_left_over(occupied, owner)
         else:
             return
-    raise Unavailable("the kernel cannot masquerade with nftables", failure.msg) from failure
+    raise Unavailable(CANNOT, failure.msg) from failure
 
 
 def delete(owner: Owner, addresses: Iterable[Address]) -> None:
@@ -68,32 +79,48 @@ def gc(network: str, valid: Iterable[Owner]) -> None:
         attempt(_delete_unused_chains)
 
 
+def require() -> None:
+    """Raise Unavailable unless the kernel takes masquerading rules, as far as a trial can tell."""
+    if read_if_there("look for masquerading", chain={**table.IN_TABLE, "name": table.BASE_CHAIN}):
+        return
+    try:
+        change("try to masquerade", list(table.trial()))
+    except Refused as error:
+        raise Unavailable(CANNOT, error.msg) from error
+
+
 def verify(owner: Owner, ips: Sequence[IpConfig]) -> None:
     """Raise CniError unless an element of the owner or a reference rule is there for each."""
     for ip in ips:
         if not (_has_element(owner, ip.address) or reference_rules.has_rule(owner, ip.address)):
-            raise CniError(f"nftables does not masquerade {ip.address.ip} for {owner.tag}")
+            raise CniError(
+                f"nftables does not masquerade {ip.address.ip} for {owner.tag}"
+                f"{_taken_over(owner, ip.address)}"
+            )
 
 
-def _prepare(
-    refused: Refused, ips: Sequence[IpConfig], own: OwnSubnets, *, needs_frame: bool
-) -> list[Command]:
-    """What must come before the elements, judging by why the kernel refused them.
-
-    Raises Unavailable where the kernel cannot do it at all.
-    """
+def _require_curable(refused: Refused) -> None:
+    """Raise the refusal unless something is only missing or in the way, as Unavailable if it is."""
     if refused.errno in NO_SUPPORT:
-        raise Unavailable("the kernel cannot masquerade with nftables", refused.msg) from refused
+        raise Unavailable(CANNOT, refused.msg) from refused
     if refused.errno not in {errno.ENOENT, errno.EEXIST, errno.EBUSY}:
         raise refused
-    occupied = table.deletions(table.find_elements(ip.address.ip for ip in ips))
-    if needs_frame or refused.errno == errno.ENOENT:
-        return [*table.frame(), *table.subnet_chains(own), *occupied]
-    return occupied
 
 
-def _has_frame(preparation: Iterable[Command]) -> bool:
-    return any("add" in command for command in preparation)
+def _require_left_over(occupied: Sequence[Element], owner: Owner) -> None:
+    """Raise CniError if one of the elements is of another attachment whose link is still there."""
+    others = [element for element in occupied if element.comment != owner.tag]
+    if not others:
+        return
+    with host_namespace() as host:
+        attached = {link.alias for link in host.links() if link.alias}
+    for element in others:
+        if element.comment in attached:
+            raise CniError(
+                f"{element.key} is masqueraded for {element.comment}, which is still attached:"
+                " give one of the two another address",
+                'or set "ipMasqBackend": "iptables" for one of the networks',
+            )
 
 
 def _remove(act: str, removal: Callable[[], list[Command]]) -> None:
@@ -142,6 +169,13 @@ def _has_element(owner: Owner, address: Cidr) -> bool:
         element.comment == owner.tag and _is_looked_up(element) and _masquerades(element.chain)
         for element in table.find_elements([address.ip])
     )
+
+
+def _taken_over(owner: Owner, address: Cidr) -> str:
+    """For whom the address is masqueraded instead, as the end of a sentence."""
+    comments = {element.comment for element in table.find_elements([address.ip])}
+    others = comments - {owner.tag, ""}
+    return f" but for {others.pop()}" if others else ""
 
 
 def _is_looked_up(element: Element) -> bool:

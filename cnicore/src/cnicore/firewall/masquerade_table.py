@@ -17,11 +17,13 @@ FAMILY, TABLE = "inet", "cni"
 IN_TABLE = {"family": FAMILY, "table": TABLE}
 BASE_CHAIN = "postrouting"
 SUBNET_CHAIN = "subnet-"
+TRIAL = {"family": FAMILY, "table": "cni-trial"}
 MAPS = {4: "masquerade4", 6: "masquerade6"}
 TYPES = {4: "ipv4_addr", 6: "ipv6_addr"}
 PROTOCOLS = {4: "ip", 6: "ip6"}
 MULTICAST = {4: ("224.0.0.0", 4), 6: ("ff00::", 8)}
 SRCNAT = 100  # linux/netfilter_ipv4.h: NF_IP_PRI_NAT_SRC
+HOOKED = {"type": "nat", "hook": "postrouting", "prio": SRCNAT, "policy": "accept"}
 LONGEST_SUBNETS = 100  # characters in a chain's name; nft prints it with every element
 ELEMENT = re.compile(r'elements = {\s*\S+ comment "(.*)" : goto (\S+)\s*}')
 
@@ -39,18 +41,18 @@ class Element:
     chain: str
 
 
-def own_subnets(ips: Iterable[IpConfig]) -> OwnSubnets:
+def own_subnets(ips: Sequence[IpConfig]) -> OwnSubnets:
     """The subnets of the addresses; one that is its own subnet has nobody to talk to in it."""
-    networks = {ip.address.network for ip in ips if ip.address.network.num_addresses > 1}
-    return {
-        version: sorted(str(network) for network in networks if network.version == version)
-        for version in MAPS
-    }
+    own: dict[int, set[str]] = {ip.address.version: set() for ip in ips}
+    for network in (ip.address.network for ip in ips):
+        if network.num_addresses > 1:
+            own[network.version].add(str(network))
+    return {version: sorted(subnets) for version, subnets in own.items()}
 
 
-def chain_of(subnets: Sequence[str]) -> str:
+def chain_of(version: int, subnets: Sequence[str]) -> str:
     """The chain's name, shared by all attachments with the same own subnets."""
-    text = "-and-".join(subnets).replace("/", "-").replace(":", "_") or "none"
+    text = "-and-".join(subnets).replace("/", "-").replace(":", "_") or f"none-ipv{version}"
     if len(text) > LONGEST_SUBNETS:
         text = sha256(text.encode()).hexdigest()
     return f"{SUBNET_CHAIN}{text}"
@@ -58,9 +60,8 @@ def chain_of(subnets: Sequence[str]) -> str:
 
 def frame() -> Iterator[Command]:
     """The table, its maps and the base chain that looks them up; as before where they exist."""
-    base = {"type": "nat", "hook": "postrouting", "prio": SRCNAT, "policy": "accept"}
     yield {"add": {"table": {"family": FAMILY, "name": TABLE}}}
-    yield {"add": {"chain": {**IN_TABLE, "name": BASE_CHAIN, **base}}}
+    yield {"add": {"chain": {**IN_TABLE, "name": BASE_CHAIN, **HOOKED}}}
     yield {"flush": {"chain": {**IN_TABLE, "name": BASE_CHAIN}}}
     for version, name in MAPS.items():
         kind = {"type": TYPES[version], "map": "verdict"}
@@ -69,10 +70,20 @@ def frame() -> Iterator[Command]:
         yield _rule(BASE_CHAIN, [{"vmap": {"key": source, "data": f"@{name}"}}])
 
 
+def trial() -> Iterator[Command]:
+    """What a kernel that can masquerade accepts, taken back in the same transaction."""
+    table = {"table": {"family": FAMILY, "name": TRIAL["table"]}}
+    rule = {**TRIAL, "chain": BASE_CHAIN, "expr": [{"masquerade": None}]}
+    yield {"add": table}
+    yield {"add": {"chain": {**TRIAL, "name": BASE_CHAIN, **HOOKED}}}
+    yield {"add": {"rule": rule}}
+    yield {"delete": table}
+
+
 def subnet_chains(own: OwnSubnets) -> Iterator[Command]:
     """For each family a chain: return for the own subnets and multicast, masquerade the rest."""
     for version, subnets in own.items():
-        name = chain_of(subnets)
+        name = chain_of(version, subnets)
         prefixes = [(subnet.split("/")[0], int(subnet.split("/")[1])) for subnet in subnets]
         yield {"add": {"chain": {**IN_TABLE, "name": name}}}
         yield {"flush": {"chain": {**IN_TABLE, "name": name}}}
@@ -84,7 +95,7 @@ def subnet_chains(own: OwnSubnets) -> Iterator[Command]:
 def creation(owner: Owner, address: Cidr, own: OwnSubnets) -> Command:
     """Creates the element of an address; the kernel refuses if there is one already."""
     key = {"elem": {"val": str(address.ip), "comment": owner.tag}}
-    verdict = {"goto": {"target": chain_of(own[address.version])}}
+    verdict = {"goto": {"target": chain_of(address.version, own[address.version])}}
     at = {**IN_TABLE, "name": MAPS[address.version]}
     return {"create": {"element": {**at, "elem": [[key, verdict]]}}}
 

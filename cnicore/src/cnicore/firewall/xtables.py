@@ -28,13 +28,13 @@ def may_have(version: int, table: str, chain: str) -> bool:
     """Whether a program run could find the chain; costs a netlink request instead of a process.
 
     What iptables-nft wrote is a chain of that name in an nftables table of that name; what
-    iptables-legacy wrote needs its table in the kernel. Without libnftables the answer is yes.
+    iptables-legacy wrote needs its table in the kernel. Without nftables the program is asked.
     """
     try:
         at = {"family": NFT_FAMILIES[version], "table": table, "name": chain}
         found = read_if_there(f"look for {chain}", chain=at)
     except Unavailable:
-        return True
+        return _has_legacy_table(version, table) or _can_list(version, table)
     return bool(found) or _has_legacy_table(version, table)
 
 
@@ -85,6 +85,15 @@ def jump_deletions(lines: Iterable[str], chains: Collection[str]) -> list[str]:
         for line in lines
         if line.startswith("-A ") and target_of(line) in chains
     ]
+
+
+def _can_list(version: int, table: str) -> bool:
+    """Not where there is no IPv6, for example; then there is nothing to remove either."""
+    try:
+        save(version, table)
+    except CniError:
+        return False
+    return True
 
 
 def _has_legacy_table(version: int, table: str) -> bool:

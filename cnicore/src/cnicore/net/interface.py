@@ -39,7 +39,7 @@ def enable_ipv6(ns: Namespace, name: str) -> None:
     """Runtimes switch IPv6 off in namespaces that nobody asked it for; an address is asking."""
     for link in ("lo", name):
         ns.write_sysctl_if_there(f"net/ipv6/conf/{link}/disable_ipv6", "0")
-    ns.write_sysctl_if_there(f"net/ipv6/conf/{name}/keep_addr_on_down", "1")
+    ns.tune_sysctl(f"net/ipv6/conf/{name}/keep_addr_on_down", "1")
 
 
 def first_gateways(ips: Sequence[IpConfig]) -> dict[int, Address]:

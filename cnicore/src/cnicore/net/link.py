@@ -187,7 +187,9 @@ class Links:
         self._change_port_vlan(f"add VLAN {vid} to {name}", RTM_SETLINK, name, vid, flags)
 
     def delete_port_vlan(self, name: str, vid: int) -> None:
-        self._change_port_vlan(f"remove VLAN {vid} from {name}", RTM_DELLINK, name, vid, 0)
+        """Take a bridge port out of a VLAN; absent is as wished."""
+        with tolerate(errno.ENOENT):
+            self._change_port_vlan(f"remove VLAN {vid} from {name}", RTM_DELLINK, name, vid, 0)
 
     def _change_port_vlan(self, act: str, kind: int, name: str, vid: int, flags: int) -> None:
         info = ("IFLA_BRIDGE_VLAN_INFO", {"flags": flags, "vid": vid})
@@ -248,12 +250,18 @@ def _details(info: Any, part: str) -> Callable[[str], Any]:
     return getattr(details, "get_attr", lambda _: None)
 
 
+def _text(message: Any, name: str) -> str:
+    """An attribute's text. Anybody may have named a link with bytes that are none."""
+    value = message.get_attr(name) or ""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
 def _decode(message: Any) -> Link:
     info = message.get_attr("IFLA_LINKINFO")
     own, port = _details(info, "IFLA_INFO_DATA"), _details(info, "IFLA_INFO_SLAVE_DATA")
     return Link(
         index=message["index"],
-        name=message.get_attr("IFLA_IFNAME"),
+        name=_text(message, "IFLA_IFNAME"),
         kind=(info.get_attr("IFLA_INFO_KIND") or "") if info else "",
         mac=message.get_attr("IFLA_ADDRESS") or "",
         mtu=message.get_attr("IFLA_MTU") or 0,
@@ -261,7 +269,7 @@ def _decode(message: Any) -> Link:
         operstate=(message.get_attr("IFLA_OPERSTATE") or "").lower(),
         master=message.get_attr("IFLA_MASTER") or 0,
         peer=message.get_attr("IFLA_LINK") or 0,
-        alias=message.get_attr("IFLA_IFALIAS") or "",
+        alias=_text(message, "IFLA_IFALIAS"),
         promiscuity=message.get_attr("IFLA_PROMISCUITY") or 0,
         filters_vlans=bool(own("IFLA_BR_VLAN_FILTERING")),
         hairpin=bool(port("IFLA_BRPORT_MODE")),

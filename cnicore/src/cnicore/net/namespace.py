@@ -9,7 +9,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
 
-from cnicore.errors import InvalidNetns
 from cnicore.net.address import Addresses
 from cnicore.net.link import Links
 from cnicore.net.link_settings import LinkSettings
@@ -17,7 +16,7 @@ from cnicore.net.netlink import Netlink
 from cnicore.net.qdisc import Qdiscs
 from cnicore.net.route import Routes
 from cnicore.net.rule import Rules
-from cnicore.net.switch import inside, open_netns
+from cnicore.net.switch import NetnsGone, inside, open_netns
 from cnicore.net.sysctl import Sysctls
 from cnicore.net.traffic import Traffic
 
@@ -90,11 +89,14 @@ def namespaces(netns: str) -> Iterator[Namespaces]:
 
 @contextmanager
 def remaining_namespaces(netns: str) -> Iterator[RemainingNamespaces]:
-    """As `namespaces`, for DEL: with an empty path, a missing one or a stale file it is gone."""
+    """As `namespaces`, for DEL: with an empty path, a missing one or a stale file it is gone.
+
+    Raises InvalidNetns if it may be there but cannot be opened.
+    """
     with host_namespace() as host:
         try:
             container = opener.get()(netns) if netns else None
-        except InvalidNetns:
+        except NetnsGone:
             container = None
         try:
             yield RemainingNamespaces(host, container)

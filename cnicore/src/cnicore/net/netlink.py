@@ -66,14 +66,14 @@ class Netlink:
 
         `act` completes "could not ..." should it be a no. Raises KernelError.
         """
-        self._send(kind, NLM_F_REQUEST | NLM_F_ACK | flags, message)
+        self._send(act, kind, NLM_F_REQUEST | NLM_F_ACK | flags, message)
         for _, flags_, payload in self._replies():
             _raise_error(act, flags_, payload)
             return
 
     def get(self, act: str, kind: int, message: Any) -> Any:
         """Send a request and decode its one reply, of the same class. Raises KernelError."""
-        self._send(kind, NLM_F_REQUEST, message)
+        self._send(act, kind, NLM_F_REQUEST, message)
         for type_, flags, payload in self._replies():
             if type_ == NLMSG_ERROR:
                 _raise_error(act, flags, payload)
@@ -89,7 +89,7 @@ class Netlink:
         return replies
 
     def _dump_once(self, act: str, kind: int, message: Any) -> tuple[list[Any], bool]:
-        self._send(kind, NLM_F_REQUEST | NLM_F_DUMP, message)
+        self._send(act, kind, NLM_F_REQUEST | NLM_F_DUMP, message)
         found: list[Any] = []
         was_interrupted = False
         for type_, flags, payload in self._replies():
@@ -101,7 +101,7 @@ class Netlink:
             found.append(_decode(type(message), payload))
         return found, was_interrupted
 
-    def _send(self, kind: int, flags: int, message: Any) -> None:
+    def _send(self, act: str, kind: int, flags: int, message: Any) -> None:
         self._sequence += 1
         message["header"] = {
             "type": kind,
@@ -109,8 +109,12 @@ class Netlink:
             "sequence_number": self._sequence,
             "pid": 0,
         }
-        message.encode()
-        self._socket.sendto(bytes(message.data), (0, 0))
+        with _encoding_errors(act):
+            message.encode()
+        try:
+            self._socket.sendto(bytes(message.data), (0, 0))
+        except OSError as error:
+            raise KernelError(act, error.errno or errno.EIO) from error
 
     def _replies(self) -> Iterator[tuple[int, int, bytes]]:
         """Type, flags and whole bytes of each message that answers the last request."""
@@ -122,6 +126,15 @@ class Netlink:
                 if sequence == self._sequence:
                     yield type_, flags, data[offset : offset + length]
                 offset += (length + 3) & ~3
+
+
+@contextmanager
+def _encoding_errors(act: str) -> Iterator[None]:
+    """What does not fit into its field is what the kernel would call an invalid argument."""
+    try:
+        yield
+    except (struct.error, OSError, ValueError) as error:
+        raise KernelError(act, errno.EINVAL, str(error)) from error
 
 
 def _decode(message_class: type[Any], data: bytes) -> Any:
@@ -146,7 +159,8 @@ def _extended(flags: int, payload: bytes) -> str:
     while offset + ATTRIBUTE.size <= len(payload):
         length, type_ = ATTRIBUTE.unpack_from(payload, offset)
         if type_ == NLMSGERR_ATTR_MSG:
-            return payload[offset + ATTRIBUTE.size : offset + length].rstrip(b"\0").decode()
+            words = payload[offset + ATTRIBUTE.size : offset + length].rstrip(b"\0")
+            return words.decode(errors="replace")
         offset += max((length + 3) & ~3, ATTRIBUTE.size)
     return ""
 

@@ -13,7 +13,14 @@ from cnicore.net import exact_route
 from cnicore.net.exact_route import ExactRoute
 from cnicore.net.link import Link
 from cnicore.net.messages import rtmsg
-from cnicore.net.netlink import NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, Netlink, tolerate
+from cnicore.net.netlink import (
+    NLM_F_APPEND,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    KernelError,
+    Netlink,
+    tolerate,
+)
 from cnicore.result import Address, Cidr, Route
 
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
@@ -21,11 +28,15 @@ RT_TABLE_MAIN = 254  # linux/rtnetlink.h
 RTPROT_BOOT, RTN_UNICAST = 3, 1
 SCOPE_GLOBAL, SCOPE_LINK, SCOPE_HOST, SCOPE_NOWHERE = 0, 253, 254, 255
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+DEFAULT_PRIORITIES = {4: 0, 6: 1024}  # linux/ipv6_route.h: IP6_RT_PRIO_USER
 
 
 @dataclass(frozen=True, slots=True)
 class KernelRoute:
-    """A unicast route as the kernel has it; `gateways` has those of all its next hops."""
+    """A unicast route as the kernel has it; `gateways` has those of all its next hops.
+
+    `link` is 0 if there are several next hops.
+    """
 
     dst: Cidr
     table: int
@@ -58,13 +69,20 @@ class Routes:
     def add_route(self, name: str, route: Route, *, src: Address | None = None) -> None:
         """Add a route through the link; an identical one is as wished.
 
-        A route to the same destination through another gateway is added beside it.
+        A route to the same destination through another gateway or link is added beside it.
         """
-        message = _message(self.link(name).index, route, src)
+        index = self.link(name).index
+        message = _message(index, route, src)
         via = f" via {route.gw}" if route.gw else ""
         act = f"add route '{route.dst}{via} dev {name} metric {route.priority}'"
-        with tolerate(errno.EEXIST):
+        try:
             self.netlink.change(act, RTM_NEWROUTE, message, NLM_F_CREATE | _exclusive(route))
+        except KernelError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            if not any(_is_in_place_of(present, route, index) for present in self.routes()):
+                with tolerate(errno.EEXIST):
+                    self.netlink.change(act, RTM_NEWROUTE, message, NLM_F_CREATE)
 
     def delete_route(self, name: str, dst: Cidr) -> None:
         """Delete the link's route to the destination; absent is as wished."""
@@ -100,6 +118,17 @@ class Routes:
 def _exclusive(route: Route) -> int:
     """Routes with a gateway can be hops of one route; of those without, the second is the first."""
     return 0 if route.gw else NLM_F_EXCL
+
+
+def _is_in_place_of(present: KernelRoute, route: Route, link: int) -> bool:
+    """Whether the kernel's route keeps another to the destination through the link from being."""
+    priority = route.priority or DEFAULT_PRIORITIES[route.dst.version]
+    return (
+        present.link == link
+        and present.dst.network == route.dst.network
+        and present.table == (route.table or RT_TABLE_MAIN)
+        and present.priority == priority
+    )
 
 
 def _empty(family: int) -> Any:

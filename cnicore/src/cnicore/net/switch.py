@@ -6,6 +6,7 @@ that it was made in; for everything else a handle's own socket will do.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -17,23 +18,32 @@ CLONE_NEWNET = 0x40000000
 NS_GET_NSTYPE = 0xB703  # linux/nsfs.h
 RETURN_ATTEMPTS = 3
 OWN = "/proc/thread-self/ns/net"
+# without O_NONBLOCK opening a FIFO would wait for its writer
+OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+NOTHING_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ENXIO}  # the last: a socket's file
+
+
+class NetnsGone(InvalidNetns):
+    """At the path there is no network namespace, now or any more."""
 
 
 def open_netns(path: str) -> int:
     """A file descriptor of the network namespace at the path.
 
-    Raises InvalidNetns if nothing is there or if it is something else.
+    Raises NetnsGone if nothing is there or if it is something else, InvalidNetns if that cannot be
+    found out.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, OPEN_FLAGS)
     except OSError as error:
-        raise InvalidNetns(
+        kind = NetnsGone if error.errno in NOTHING_THERE else InvalidNetns
+        raise kind(
             f'failed to open netns "{path}": {reason(error)}:'
             " CNI_NETNS must name a live network namespace"
         ) from error
     if not _is_netns(fd):
         os.close(fd)
-        raise InvalidNetns(
+        raise NetnsGone(
             f'failed to open netns "{path}": it is no network namespace: is a mount missing?'
         )
     return fd

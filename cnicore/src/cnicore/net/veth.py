@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterable
 
 from cnicore.attempts import attempt_all
-from cnicore.errors import CniError
+from cnicore.errors import CniError, InvalidNetworkConfig
 from cnicore.net.link import Link
 from cnicore.net.namespace import Namespace, Namespaces
-from cnicore.net.netlink import KernelError
 from cnicore.owner import Owner, stale
 from cnicore.rollback import OnFailure
 
 NAME_ATTEMPTS = 10
+LARGEST_MTU = 65535  # linux/if_ether.h: ETH_MAX_MTU
 
 
 def create_veth(
@@ -33,14 +32,24 @@ def create_veth(
     ends, `mac` for the container's. Raises CniError, also when the container has the interface.
     """
     require_free_name(ns.container, owner.ifname)
-    name = _create_under_free_name(ns, owner.ifname, mtu, mac, master)
+    name = free_name(ns.host)
+    # before it is made, or a signal in between would leave it; a name drawn by lot is nobody else's
     on_failure(ns.host.delete_link, name)
+    ns.host.add_veth(
+        name, peer=owner.ifname, peer_in=ns.container, mtu=mtu, peer_mac=mac, master=master
+    )
     ns.host.set_alias(name, owner.tag)
     ns.host.write_sysctl_if_there(f"net/ipv6/conf/{name}/accept_ra", "0")
     # until its link-local address is settled the host could not look for its neighbour
-    ns.host.write_sysctl_if_there(f"net/ipv6/conf/{name}/accept_dad", "0")
+    ns.host.tune_sysctl(f"net/ipv6/conf/{name}/accept_dad", "0")
     ns.host.set_up(name)
     return ns.host.link(name), ns.container.link(owner.ifname)
+
+
+def require_possible_mtu(mtu: int) -> None:
+    """Raise InvalidNetworkConfig for an MTU beyond any veth's; the kernel refuses small ones."""
+    if mtu > LARGEST_MTU:
+        raise InvalidNetworkConfig(f"mtu: {mtu} is too large, a veth takes at most {LARGEST_MTU}")
 
 
 def require_free_name(container: Namespace, ifname: str) -> None:
@@ -55,24 +64,16 @@ def require_free_name(container: Namespace, ifname: str) -> None:
         )
 
 
-def _create_under_free_name(ns: Namespaces, ifname: str, mtu: int, mac: str, master: str) -> str:
+def free_name(host: Namespace) -> str:
+    """A name for an end that nobody has to know by name, as the reference makes them.
+
+    Raises CniError if chance is against it again and again.
+    """
     for _ in range(NAME_ATTEMPTS):
-        name = random_name()
-        try:
-            ns.host.add_veth(
-                name, peer=ifname, peer_in=ns.container, mtu=mtu, peer_mac=mac, master=master
-            )
-        except KernelError as error:
-            if error.errno != errno.EEXIST or ns.container.find_link(ifname):
-                raise
-        else:
+        name = f"veth{os.urandom(4).hex()}"
+        if host.find_link(name) is None:
             return name
-    raise CniError(f"no free name for the host's end of {ifname} after {NAME_ATTEMPTS} attempts")
-
-
-def random_name() -> str:
-    """A name for an end that nobody has to know by name, as the reference makes them."""
-    return f"veth{os.urandom(4).hex()}"
+    raise CniError(f"no free name for the host's end of a veth after {NAME_ATTEMPTS} attempts")
 
 
 def delete_owned_links(host: Namespace, owner: Owner) -> None:
@@ -87,7 +88,9 @@ def delete_stale_links(host: Namespace, network: str, valid: Iterable[Owner]) ->
 
     Raises what failed after all were tried.
     """
-    links = {link.alias: link.name for link in host.links() if link.alias}
+    links = host.links()
+    gone = stale((link.alias for link in links), network, valid)
     with attempt_all() as attempt:
-        for tag in stale(links, network, valid):
-            attempt(host.delete_link, links[tag])
+        for link in links:
+            if link.alias in gone:
+                attempt(host.delete_link, link.name)

@@ -46,6 +46,12 @@ class ResultCache:
             # no fsync: what a power cut loses here belonged to containers that it ended
             replace_file(file, encode_entry(entry, result))
 
+    def knows(self, owner: Owner) -> bool:
+        """Whether there is a file for the attachment, readable or not."""
+        with suppress(CniError):
+            return os.path.lexists(self._file(owner))
+        return False
+
     def read_result(self, owner: Owner, version: str) -> Document | None:
         """Read the result, converted to the version; None if there is no readable file.
 

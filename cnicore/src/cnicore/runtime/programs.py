@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from cnicore.documents import decode_object, fold_keys
@@ -36,8 +36,18 @@ class Programs:
         """Find the plugin's file. Raises CniError."""
         return find_plugin_file(plugin_type, self.directories)
 
-    def run(self, file: str, verb: str, stdin: bytes, attachment: Attachment = NOBODY) -> bytes:
-        """Run the file and return its stdout. Raises CniError with what it reported."""
+    def run(
+        self,
+        file: str,
+        verb: str,
+        stdin: bytes,
+        attachment: Attachment = NOBODY,
+        on_success: Callable[[], object] = lambda: None,
+    ) -> bytes:
+        """Run the file and return its stdout; `on_success` is as in `execute`.
+
+        Raises CniError with what the program reported.
+        """
         variables = {
             "CNI_COMMAND": verb,
             "CNI_CONTAINERID": attachment.container_id,
@@ -46,7 +56,7 @@ class Programs:
             "CNI_IFNAME": attachment.ifname,
             "CNI_PATH": ":".join(self.directories),
         }
-        return self._execute(file, variables, stdin)
+        return self._execute(file, variables, stdin, on_success)
 
     def versions(self, plugin_type: str) -> tuple[str, ...]:
         """Ask the plugin which versions of the specification it supports. Raises CniError."""
@@ -59,9 +69,15 @@ class Programs:
                 return ("0.1.0",)
             raise
 
-    def _execute(self, file: str, variables: Mapping[str, str], stdin: bytes) -> bytes:
+    def _execute(
+        self,
+        file: str,
+        variables: Mapping[str, str],
+        stdin: bytes,
+        on_success: Callable[[], object] = lambda: None,
+    ) -> bytes:
         inherited = os.environ if self.environ is None else self.environ  # noqa: TID251  (plugins inherit it)
-        return execute(file, {**inherited, **variables}, stdin, self.timeout)
+        return execute(file, {**inherited, **variables}, stdin, self.timeout, on_success)
 
 
 def decode_versions(output: bytes) -> tuple[str, ...]:

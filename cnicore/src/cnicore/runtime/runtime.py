@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from cnicore.attempts import attempt_all
 from cnicore.documents import Document, decode_object
 from cnicore.errors import CniError, DecodingFailure, InvalidNetworkConfig, UnknownContainer
 from cnicore.owner import Owner
-from cnicore.rollback import rollback
+from cnicore.rollback import OnFailure, rollback
 from cnicore.runtime.cache import CachedAttachment, ResultCache, merged
 from cnicore.runtime.failures import reported_as, reported_together
 from cnicore.runtime.network import AddResult, Attachment, Network, PluginConf
@@ -62,50 +63,59 @@ class Runtime:
     def add(self, network: Network, attachment: Attachment) -> AddResult:
         """Attach: ADD of every plugin in order, then remember the result.
 
-        Raises CniError, with the code of the plugin that failed. What earlier plugins of the list
-        made is taken back then (the reference leaves it to the caller).
+        Raises CniError, with the code of the plugin that failed. What this call made is taken back
+        then (the reference leaves it to the caller), unless the attachment was remembered before:
+        DEL would take that one.
         """
-        document: Document | None = None
+        results: list[Document] = []
+        is_known = self._cache.knows(owner(network, attachment))
         with rollback() as on_failure:
+            undo_later = nothing if is_known else on_failure
             for plugin in network.plugins:
-                if document is not None:  # it may fail half made
-                    on_failure(self._take_back, network, plugin, attachment, document)
                 with reported_as(prefix(network, plugin, "add")):
-                    made = self._add_one(network, plugin, attachment, document)
-                if document is None:  # not before: the first refuses what is attached already
-                    on_failure(self._take_back, network, plugin, attachment, made)
-                document = made
-            if document is None:
+                    self._add_one(network, plugin, attachment, results, undo_later)
+            if not results:
                 raise InvalidNetworkConfig(f'no plugin configs found in network "{network.name}"')
             entry = CachedAttachment(network.name, attachment, network.raw)
             with reported_as(f'failed to set network "{network.name}" cached result'):
-                self._cache.write(owner(network, attachment), entry, document)
-        return AddResult(document)
+                self._cache.write(owner(network, attachment), entry, results[-1])
+        return AddResult(results[-1])
 
     def _add_one(
         self,
         network: Network,
         plugin: PluginConf,
         attachment: Attachment,
-        prev_result: Document | None,
-    ) -> Document:
+        results: list[Document],
+        on_failure: OnFailure,
+    ) -> None:
+        """Append what the plugin made to the results of those before it."""
         programs = self._programs
         file = programs.find(plugin.type)
         require_attachable(network, attachment)
+        prev_result = results[-1] if results else None
         stdin = attachment_stdin(network, plugin, attachment.capability_args, prev_result)
-        output = programs.run(file, "ADD", stdin, attachment)
+        undo = partial(self._take_back, network, plugin, attachment, results)
+        if results:  # it may fail half made
+            on_failure(undo)
+            output = programs.run(file, "ADD", stdin, attachment)
+        else:  # the first refuses what somebody else has attached: only a success is ours
+            output = programs.run(file, "ADD", stdin, attachment, lambda: on_failure(undo))
         document = decode_object(output, "failed to unmarshal raw result")
         document = with_version(document, network.cni_version or "0.1.0")
-        decode_result(
-            document, document["cniVersion"]
-        )  # a result that nobody can read is a failure
-        return document
+        # a result that nobody can read is a failure
+        decode_result(document, document["cniVersion"])
+        results.append(document)
 
     def _take_back(
-        self, network: Network, plugin: PluginConf, attachment: Attachment, made: Document
+        self,
+        network: Network,
+        plugin: PluginConf,
+        attachment: Attachment,
+        results: Sequence[Document],
     ) -> None:
-        known = supports(network, "prevResult on DEL")
-        self._run(network, plugin, "DEL", attachment, made if known else None)
+        is_told = bool(results) and supports(network, "prevResult on DEL")
+        self._run(network, plugin, "DEL", attachment, results[-1] if is_told else None)
 
     def check(self, network: Network, attachment: Attachment) -> None:
         """Raise CniError unless every plugin finds the attachment as ADD left it.
@@ -245,6 +255,10 @@ class Runtime:
         file = programs.find(plugin.type)
         stdin = attachment_stdin(network, plugin, attachment.capability_args, prev_result)
         programs.run(file, verb, stdin, attachment)
+
+
+def nothing(*_args: object, **_kwargs: object) -> None:
+    """Take the place of OnFailure where a failure is not to be taken back."""
 
 
 def owner(network: Network, attachment: Attachment) -> Owner:

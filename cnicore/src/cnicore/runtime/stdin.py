@@ -42,7 +42,7 @@ def gc_stdin(network: Network, plugin: PluginConf, valid: Iterable[Attachment] |
 
 def status_stdin(network: Network, plugin: PluginConf) -> bytes:
     """Derive the configuration for STATUS."""
-    return encode(network_document(network, plugin), indent=None).encode()
+    return encode(network_document(network, plugin), indent=None).encode(errors="replace")
 
 
 def network_document(network: Network, plugin: PluginConf) -> Document:

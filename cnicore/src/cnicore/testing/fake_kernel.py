@@ -8,13 +8,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from cnicore.errors import InvalidNetns
+from cnicore import masquerade
 from cnicore.net.address import LinkAddress
 from cnicore.net.link import Link, LinkNotFound
 from cnicore.net.namespace import Namespace, opener
 from cnicore.net.netlink import KernelError
 from cnicore.net.route import RT_TABLE_MAIN, KernelRoute
+from cnicore.net.switch import NetnsGone
 from cnicore.result import Address, Cidr, Route
+from cnicore.testing.fake_firewall import FakeFirewall
 from cnicore.testing.fake_link_settings import FakeLinkSettings
 from cnicore.testing.fake_qdiscs import FakeQdiscs
 from cnicore.testing.fake_rules import FakeRules
@@ -29,6 +31,7 @@ class FakeKernel:
 
     def __init__(self) -> None:
         self.namespaces = {"": FakeNamespace(self, "")}
+        self.firewall = FakeFirewall(self)
         self.calls: list[tuple[Any, ...]] = []
         self.fail_at = 0
         self._indexes = 0
@@ -41,16 +44,18 @@ class FakeKernel:
         """What `cnicore.net.namespace.opener` wants."""
         self.note(path, "open")
         if path not in self.namespaces:
-            raise InvalidNetns(f'failed to open netns "{path}": No such file or directory')
+            raise NetnsGone(f'failed to open netns "{path}": No such file or directory')
         return self.namespaces[path]
 
     @contextmanager
     def in_place(self) -> Iterator[FakeKernel]:
-        """Let every handle that is opened in the block be one of this kernel's."""
+        """Let every handle that is opened in the block be this kernel's, and the firewall."""
         token = opener.set(self.open)
+        firewall_token = masquerade.loader.set(lambda _: self.firewall)
         try:
             yield self
         finally:
+            masquerade.loader.reset(firewall_token)
             opener.reset(token)
 
     def note(self, *call: Any) -> None:
@@ -64,7 +69,10 @@ class FakeKernel:
 
     def snapshot(self) -> dict[str, Any]:
         """Everything that is there and that an ADD which failed must not leave changed."""
-        return {path: namespace.snapshot() for path, namespace in self.namespaces.items()}
+        state: dict[str, Any] = {
+            path: namespace.snapshot() for path, namespace in self.namespaces.items()
+        }
+        return state | {"masqueraded": dict(self.firewall.masqueraded)}
 
 
 class FakeNamespace(FakeLinkSettings, FakeRules, FakeQdiscs, FakeTraffic, Namespace):
@@ -147,8 +155,8 @@ class FakeNamespace(FakeLinkSettings, FakeRules, FakeQdiscs, FakeTraffic, Namesp
         self.note("add_veth", name, peer, mtu, peer_mac, master)
         assert isinstance(peer_in, FakeNamespace)
         master_index = self.link(master).index if master else 0
-        if peer in peer_in.by_name:
-            raise KernelError(f"create {peer}", errno.EEXIST)
+        if name in self.by_name or peer in peer_in.by_name:
+            raise KernelError(f"create {name} and {peer}", errno.EEXIST)
         self._add_link(Link(0, name, "veth", "02:00:00:00:00:01", mtu or 1500, master=master_index))
         peer_in._add_link(Link(0, peer, "veth", peer_mac or "02:00:00:00:00:02", mtu or 1500))
         self.change(name, peer=peer_in.link(peer).index)
@@ -203,11 +211,12 @@ class FakeNamespace(FakeLinkSettings, FakeRules, FakeQdiscs, FakeTraffic, Namesp
 
     def add_port_vlan(self, name: str, vid: int, *, untagged: bool = False) -> None:
         self.note("add_port_vlan", name, vid, untagged)
-        self.vlans.setdefault(name, [1]).append(vid)
+        if vid not in self.vlans.setdefault(name, [1]):
+            self.vlans[name].append(vid)
 
     def delete_port_vlan(self, name: str, vid: int) -> None:
         self.note("delete_port_vlan", name, vid)
-        self.vlans.setdefault(name, [1]).remove(vid)
+        self.vlans[name] = [one for one in self.vlans.get(name, [1]) if one != vid]
 
     # --- addresses
 

@@ -61,7 +61,8 @@ class Sandbox:
 def sandboxed() -> Iterator[Sandbox]:
     """Move this process into fresh namespaces for the block; needs root and a single thread.
 
-    /run and /var/lib/cni are empty and private, and lo is up.
+    /run and /var/lib/cni are empty and private, and lo is up. Only a directory that exists can be
+    hidden, so on a machine without /var/lib/cni an empty one stays behind.
     """
     home = Path.cwd()
     net, mount = (os.open(f"/proc/self/ns/{kind}", os.O_RDONLY) for kind in ("net", "mnt"))
@@ -81,8 +82,8 @@ def sandboxed() -> Iterator[Sandbox]:
 def _make_private(libc: ctypes.CDLL) -> None:
     _call(libc.mount, b"none", b"/", None, MS_REC | MS_PRIVATE, None)
     for directory in PRIVATE_DIRECTORIES:
-        if Path(directory).is_dir():
-            _call(libc.mount, b"tmpfs", directory.encode(), b"tmpfs", 0, None)
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        _call(libc.mount, b"tmpfs", directory.encode(), b"tmpfs", 0, None)
     Path("/run/netns").mkdir()
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 
