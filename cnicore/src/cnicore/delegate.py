@@ -30,11 +30,23 @@ def delegate_verb(plugin_type: str, request: Request) -> None:
     _run(plugin_type, request)
 
 
+def is_ours(plugin_type: str, request: Request) -> bool:
+    """Whether the plugin of that type is one of this binary: its failed ADD leaves nothing.
+
+    Raises CniError if CNI_PATH leads to none.
+    """
+    return _is_this_program(find_plugin_file(plugin_type, request.path.split(":")), request)
+
+
 def _run(plugin_type: str, request: Request) -> Result | None:
     file = find_plugin_file(plugin_type, request.path.split(":"))
-    if request.program and os.path.realpath(file) == request.program:
+    if _is_this_program(file, request):
         return _run_here(plugin_type, request)
     return _run_program(file, request)
+
+
+def _is_this_program(file: str, request: Request) -> bool:
+    return bool(request.program) and os.path.realpath(file) == request.program
 
 
 def _run_here(plugin_type: str, request: Request) -> Result | None:
