@@ -185,6 +185,16 @@ def test_one_hop_of_a_default_route_over_both_links_is_moved(uplinks, caller):
     assert rules(uplinks, 6) == [("fd01::2", "101")]
 
 
+def test_an_ipv4_route_over_both_links_stays_whole(uplinks, caller):
+    uplinks.shell("ip route add 198.18.9.0/24 nexthop via 10.0.0.1 nexthop via 10.1.0.1", CONTAINER)
+    before = uplinks.shell("ip route show 198.18.9.0/24", CONTAINER)
+
+    caller.add(conf_for(1))
+
+    assert before.count("nexthop") == 2
+    assert uplinks.shell("ip route show 198.18.9.0/24", CONTAINER) == before
+
+
 def test_the_rule_looks_as_the_reference_makes_it(uplinks, caller):
     caller.add(conf_for(1))
 
@@ -300,12 +310,14 @@ def test_the_example_of_the_page(sandbox, call):
         {**conf, "cniVersion": conflist["cniVersion"], "name": conflist["name"]}
         for conf in conflist["plugins"]
     )
-    caller = dataclasses.replace(call, netns=sandbox.container("c1"))
+    caller = dataclasses.replace(call, netns=sandbox.container("c1"), ifname="net1")
 
     attached = caller.add(main)
     chained = {**sbr, "prevResult": caller.add({**sbr, "prevResult": attached})}
 
-    for line in re.findall(r"^(?:default|10|32).*", PAGE.read_text(), re.MULTILINE):
+    shown = re.findall(r"^(?:default via|10\.1\.0|32765).*", PAGE.read_text(), re.MULTILINE)
+    assert len(shown) == 3
+    for line in shown:
         assert line.split() in [one.split() for one in listing(sandbox).splitlines()], line
     for verb in ("STATUS", "CHECK", "DEL", "DEL"):
         assert caller(verb, chained).text == ""

@@ -271,16 +271,12 @@ def test_del_removes_rules_and_tables_of_a_link_that_stays_and_nothing_of_others
     for _ in range(2):
         assert caller("DEL", conf_for(1)).text == ""
 
-    gone = set(before.splitlines()) - set(listing(uplinks).splitlines())
-    assert all("eth1" in line or "nexthop via fd0" in line or "default" in line for line in gone)
-    assert set(selectors(uplinks)) >= {
-        "from 10.1.0.2 fwmark 0x1 lookup 77",
-        "from 10.1.0.0/24 lookup 78",
-        "from 10.1.0.2 lookup main",
-        "from 10.5.0.2 lookup 100",
-    }
-    assert not [one for one in selectors(uplinks) if "fd01::2" in one]
+    assert lines_without(listing(uplinks), "eth1") == lines_without(before, "eth1")
     assert "10.5.0.0/16" in destinations(uplinks, 77)
+
+
+def lines_without(text, name):
+    return [line for line in text.splitlines() if name not in line]
 
 
 def test_del_leaves_the_routes_of_a_table_that_another_rule_leads_to(uplinks, caller):

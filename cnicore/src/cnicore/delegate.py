@@ -28,7 +28,11 @@ def delegate_add(plugin_type: str, request: Request) -> Result:
     """
     request = request.with_verb("ADD")
     file = find_plugin_file(plugin_type, request.path.split(":"))
-    add = partial(_add_here, plugin_type) if _is_ours(file, request) else partial(_add_there, file)
+    add = (
+        partial(_add_here, plugin_type)
+        if _is_this_program(file, request)
+        else partial(_add_there, file)
+    )
     with rollback() as on_failure:
         delete = partial(_run, file, plugin_type, request.with_verb("DEL"))
         return add(request, lambda: on_failure(delete))
@@ -39,12 +43,20 @@ def delegate_verb(plugin_type: str, request: Request) -> None:
     _run(find_plugin_file(plugin_type, request.path.split(":")), plugin_type, request)
 
 
-def _is_ours(file: str, request: Request) -> bool:
+def is_ours(plugin_type: str, request: Request) -> bool:
+    """Whether the plugin of that type is one of this binary: its failed ADD leaves nothing.
+
+    Raises CniError if CNI_PATH leads to none.
+    """
+    return _is_this_program(find_plugin_file(plugin_type, request.path.split(":")), request)
+
+
+def _is_this_program(file: str, request: Request) -> bool:
     return bool(request.program) and os.path.realpath(file) == request.program
 
 
 def _run(file: str, plugin_type: str, request: Request) -> None:
-    if _is_ours(file, request):
+    if _is_this_program(file, request):
         dispatch(request, registry.find(plugin_type))
     else:
         _execute(file, request)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cnicore.documents import Document, decode_object, fold_keys, kind_of
+from cnicore.documents import Document, decode_object, encode, fold_keys, kind_of
 from cnicore.errors import (
     CniError,
     DecodingFailure,
@@ -106,6 +106,11 @@ class Request:
     def with_verb(self, verb: str) -> Request:
         """The same call with another verb, for a delegate or to undo."""
         return replace(self, verb=verb, environ={**self.environ, "CNI_COMMAND": verb})
+
+    def with_document(self, document: Document) -> Request:
+        """The same call with another configuration, for a delegate."""
+        stdin = encode(document, indent=None).encode(errors="backslashreplace")
+        return replace(self, stdin=stdin, document=document)
 
 
 def read_request(

@@ -66,17 +66,28 @@ def verify_addresses(ns: Namespace, ifname: str, ips: Sequence[IpConfig]) -> Non
 def verify_routes(
     ns: Namespace, link: Link, ips: Sequence[IpConfig], routes: Sequence[Route]
 ) -> None:
-    """Raise CniError unless every route leads through the link, in its table, to its gateway."""
-    present = ns.routes()
+    """Raise CniError unless every route leads through the link, in its table, to its gateway.
+
+    A route without a table may be in one that the addresses are looked up in: sbr moves it there.
+    """
+    present, tables = ns.routes(), tables_of(ns, ips)
     gateways = first_gateways(ips)
     for route in routes:
         expected = with_gateway(route, gateways)
-        if not any(is_like(route_, link, expected) for route_ in present):
+        in_tables = tables if route.table is None else {route.table or RT_TABLE_MAIN}
+        candidates = [one for one in present if one.table in in_tables]
+        if not any(is_like(candidate, link, expected) for candidate in candidates):
             via = f" via {expected.gw}" if expected.gw else ""
             raise CniError(
                 f"Expected Route {route.dst}{via} not found in routing table:"
                 f" there is none through {link.name}"
             )
+
+
+def tables_of(ns: Namespace, ips: Sequence[IpConfig]) -> set[int]:
+    """The main table, and those that a rule leads the addresses' own packets to."""
+    addresses = {ip.address.ip for ip in ips}
+    return {RT_TABLE_MAIN, *(rule.table for rule in ns.rules() if rule.source in addresses)}
 
 
 def is_like(present: KernelRoute, link: Link, expected: Route) -> bool:
@@ -87,7 +98,6 @@ def is_like(present: KernelRoute, link: Link, expected: Route) -> bool:
     """
     return (
         present.dst.network == expected.dst.network
-        and present.table == (expected.table or RT_TABLE_MAIN)
         and present.link in {link.index, 0}
         and (is_default(expected.dst) or not expected.gw or expected.gw in present.gateways)
     )
