@@ -103,15 +103,15 @@ def names(data_dir):
         ({"delegate": {"ipam": {}}}, "delegate.ipam: 'delegate' dictionary must not have 'ipam'"),
         ({"delegate": {"type": 5}}, "delegate.type: 'delegate' dictionary, if present, must have"),
         ({"delegate": {"type": None}}, "delegate.type: "),
-        ({"delegate": []}, "delegate: input should be a valid dictionary, not []"),
-        ({"delegate": "bridge"}, "delegate: input should be a valid dictionary"),
+        ({"delegate": []}, "delegate: input should be an object, not a list"),
+        ({"delegate": "bridge"}, "delegate: input should be an object"),
         ({"ipam": []}, "ipam: "),
         ({"ipam": {"type": 5}}, "ipam.type: input should be a valid string, not 5"),
         ({"ipam": {"routes": {}}}, "ipam.routes: must be a list, not an object"),
         ({"ipam": {"routes": "10.0.0.0/8"}}, "ipam.routes: must be a list, not a string"),
         ({"subnetFile": 1}, "subnetFile: input should be a valid string, not 1"),
         ({"dataDir": 1}, "dataDir: input should be a valid string, not 1"),
-        ({"runtimeConfig": []}, "runtimeConfig: input should be a valid dictionary"),
+        ({"runtimeConfig": []}, "runtimeConfig: input should be an object"),
     ],
 )
 def test_a_bad_configuration_is_refused_and_saves_nothing(call, conf, data_dir, keys, message):

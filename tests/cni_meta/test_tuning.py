@@ -100,7 +100,7 @@ def saved(data_dir, name="c1_eth0.json"):
         ({"promisc": "yes"}, 7, "promisc: input should be a valid boolean"),
         ({"allmulti": 1}, 7, "allmulti: input should be a valid boolean"),
         ({"sysctl": {"net.core.somaxconn": 1}}, 7, "sysctl.net.core.somaxconn: input should be"),
-        ({"sysctl": ["net.core.somaxconn"]}, 7, "sysctl: input should be a valid dictionary"),
+        ({"sysctl": ["net.core.somaxconn"]}, 7, "sysctl: input should be an object"),
         ({"sysctl": {"kernel.shmmax": "1"}}, 7, 'sysctl: invalid net sysctl key: "kernel.shmmax"'),
         ({"sysctl": {"fs/file-max": "1"}}, 7, 'sysctl: invalid net sysctl key: "fs/file-max"'),
         ({"sysctl": {"network.x": "1"}}, 7, 'sysctl: invalid net sysctl key: "network.x"'),

@@ -185,6 +185,7 @@ def _describe(problem: Any, path: str) -> str:
 JSON_KINDS = {
     "tuple_type": "a list",
     "model_type": "an object",
+    "dict_type": "an object",
     "model_attributes_type": "an object",
 }
 
