@@ -100,6 +100,10 @@ ERRORS = (
             "tuning sysctl list",
             "tuning allmulti number",
             "tuning alone",
+            "vrf no name",
+            "vrf name number",
+            "vrf table *",
+            "vrf alone",
         ),
         ("*/error/code",),
         reference=999,
@@ -113,6 +117,7 @@ ERRORS = (
             "bridge netns is a file",
             "bandwidth no netns",
             "tuning no netns",
+            "vrf no netns",
             "sbr no netns",
         ),
         ("1 ADD/error/code",),
@@ -153,6 +158,8 @@ ERRORS = (
             "firewall unknown policy",
             "tuning CNI_ARGS unknown",
             "tuning CNI_ARGS without a value",
+            "vrf no name",
+            "vrf name of a bridge",
         ),
         ("2 DEL/status", "2 DEL/error/code"),
     ),
@@ -594,6 +601,15 @@ SBR = (
     ),
 )
 
+VRF = (
+    Intended(
+        "CHECK of vrf fails if there is no VRF.",
+        "The reference succeeds if there is no interface of that name.",
+        ("vrf CHECK without an ADD",),
+        ("1 CHECK/*",),
+    ),
+)
+
 INTENDED = (
     *ERRORS,
     *ROLLBACK,
@@ -605,5 +621,6 @@ INTENDED = (
     *PORTMAP,
     *FORWARDING,
     *TUNING,
+    *VRF,
     *SBR,
 )

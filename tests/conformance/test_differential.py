@@ -16,6 +16,7 @@ from conformance import (
     cases_ptp,
     cases_sbr,
     cases_tuning,
+    cases_vrf,
 )
 from conformance.differences import Difference, covers, differences, page
 from conformance.intended import INTENDED
@@ -31,6 +32,7 @@ CASES = [
     *cases_bandwidth.CASES,
     *cases_firewall.CASES,
     *cases_tuning.CASES,
+    *cases_vrf.CASES,
     *cases_sbr.CASES,
 ]
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "differences-from-the-reference.md"

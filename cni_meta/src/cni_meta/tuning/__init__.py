@@ -1,0 +1,140 @@
+"""tuning: set sysctls of the container's network and attributes of its interface, until DEL.
+
+What was there before goes to a file, because DEL may come long after and from another process.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from cni_meta.tuning.allowlist import require_allowed
+from cni_meta.tuning.attributes import ATTRIBUTES
+from cni_meta.tuning.backup import BackupFile, remove_stale
+from cni_meta.tuning.changes import restore, save, set_attributes, state_of, write_sysctls
+from cni_meta.tuning.configuration import TuningConf, Wishes, wishes
+from cni_meta.tuning.sysctls import Sysctl, Unreadable, is_same, read_value
+from cnicore.chained import result_so_far
+from cnicore.config import NetConf
+from cnicore.errors import CniError, InvalidNetns, PluginNotAvailable
+from cnicore.hookspecs import hookimpl
+from cnicore.net.namespace import Namespace, namespaces, remaining_namespaces
+from cnicore.request import Request
+from cnicore.result import Result
+from cnicore.rollback import rollback
+from cnicore.verify import required_prev_result
+
+OWN_NETNS = "/proc/thread-self/ns/net"
+REMEDY = "something changed it after the ADD, delete the attachment and add it again"
+
+
+@hookimpl
+def cni_config() -> type[NetConf]:
+    return TuningConf
+
+
+@hookimpl
+def cni_add(request: Request, conf: TuningConf) -> Result:
+    result, wanted = result_so_far(request), wishes(request, conf)
+    require_allowed(wanted.sysctls)
+    require_other_netns(request, wanted)
+    with namespaces(request.netns) as ns, rollback() as on_failure:
+        before = state_of(ns.container, request.owner, wanted)
+        save(before, conf.data_dir, request.owner, on_failure)
+        write_sysctls(ns.container, wanted.sysctls, before.sysctls, on_failure)
+        set_attributes(ns.container, request.ifname, wanted, before.attributes, on_failure)
+    return with_mac(result, request.ifname, wanted)
+
+
+@hookimpl
+def cni_del(request: Request, conf: TuningConf) -> None:
+    file = BackupFile(conf.data_dir, request.owner)
+    saved = file.read()
+    if saved is None or not saved.is_of(request.owner):
+        return
+    with remaining_namespaces(request.netns) as ns:
+        if ns.container:
+            restore(ns.container, request.ifname, saved)
+    file.remove()
+
+
+@hookimpl
+def cni_check(request: Request, conf: TuningConf) -> None:
+    wanted = wishes(request, conf)
+    required_prev_result(request)
+    with namespaces(request.netns) as ns:
+        for sysctl in wanted.sysctls:
+            verify_sysctl(ns.container, sysctl)
+        if wanted.attributes:
+            verify_attributes(ns.container, request.ifname, wanted)
+
+
+@hookimpl
+def cni_gc(request: Request, conf: TuningConf) -> None:
+    valid = request.valid_attachments
+    if valid is not None:
+        remove_stale(conf.data_dir, request.network, valid)
+
+
+@hookimpl
+def cni_status(request: Request, conf: TuningConf) -> None:
+    require_allowed(wishes(request, conf).sysctls)
+    directories = (Path(conf.data_dir), *Path(conf.data_dir).parents)
+    existing = next((one for one in directories if os.path.lexists(one)), Path("/"))
+    if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
+        raise PluginNotAvailable(
+            f"dataDir: {existing} is no directory that can be written to: tuning could not remember"
+            " there what it changes"
+        )
+
+
+def require_other_netns(request: Request, wanted: Wishes) -> None:
+    """Raise InvalidNetns if sysctls would be the host's; CNI_NETNS_OVERRIDE allows the rest."""
+    try:
+        is_host = Path(request.netns).samefile(OWN_NETNS)
+    except OSError:
+        return  # opening the path says what is wrong with it
+    if is_host and wanted.sysctls:
+        raise InvalidNetns(
+            f"sysctl: {wanted.sysctls[0].path} would be set on the host, whose network namespace"
+            f" {request.netns} is: only a container's own may be tuned"
+        )
+
+
+def with_mac(result: Result, ifname: str, wanted: Wishes) -> Result:
+    """The result with the new MAC address of the container's interface."""
+    if "mac" not in wanted.attributes:
+        return result
+    mac = str(wanted.attributes["mac"])
+    interfaces = (
+        replace(one, mac=mac) if one.name == ifname and one.sandbox else one
+        for one in result.interfaces
+    )
+    return replace(result, interfaces=tuple(interfaces))
+
+
+def verify_sysctl(container: Namespace, sysctl: Sysctl) -> None:
+    """Raise CniError unless the parameter has the value; one that cannot be read is let pass."""
+    with suppress(Unreadable):
+        actual = read_value(container, sysctl.path)
+        if actual is None:
+            raise CniError(f"Error: Sysctl {sysctl.path} is gone: {REMEDY}")
+        if not is_same(actual, sysctl.value):
+            raise CniError(
+                f"Error: Tuning configured value of {sysctl.path} is {sysctl.value}, current value"
+                f" is {actual}: {REMEDY}"
+            )
+
+
+def verify_attributes(container: Namespace, ifname: str, wanted: Wishes) -> None:
+    """Raise CniError unless the interface has every value that was set."""
+    link = container.link(ifname)
+    for key, value in wanted.attributes.items():
+        actual = ATTRIBUTES[key].read(link)
+        if actual != value:
+            raise CniError(
+                f"Error: Tuning configured {key} of {ifname} is {value}, current value is {actual}:"
+                f" {REMEDY}"
+            )

@@ -1,0 +1,120 @@
+"""Kernel parameters of the container's network: from a name to its file, and what values mean."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from cnicore.errors import CniError, InvalidNetworkConfig
+from cnicore.net.namespace import Namespace
+
+TREE = "net"  # what belongs to a network namespace; all else is the host's
+INTERFACE = "IFNAME"
+UNREADABLE = {errno.EACCES, errno.EIO}  # route/flush; stable_secret before it has a value
+
+
+@dataclass(frozen=True, slots=True)
+class Sysctl:
+    """A parameter to be set: its name with IFNAME in it, its path below /proc/sys, its value."""
+
+    name: str
+    path: str
+    value: str
+
+
+def sysctls_of(sources: Iterable[Mapping[str, str]], ifname: str) -> tuple[Sysctl, ...]:
+    """The parameters of all sources; of the same one the later source's value.
+
+    Raises InvalidNetworkConfig.
+    """
+    found: dict[str, Sysctl] = {}
+    for source in sources:
+        own: dict[str, str] = {}
+        for key, value in source.items():
+            sysctl = _parsed(key, value, ifname)
+            if own.setdefault(sysctl.path, value) != value:
+                raise InvalidNetworkConfig(
+                    f"sysctl: {sysctl.path} is duplicated with two values, under {key} and under"
+                    " another spelling: write it once"
+                )
+            found[sysctl.path] = sysctl
+    return tuple(found.values())
+
+
+def _parsed(key: str, value: str, ifname: str) -> Sysctl:
+    name = "/".join(part for part in key.replace(".", "/").split("/") if part)
+    # after the dots, so that an interface may have some in its name
+    path = name.replace(INTERFACE, ifname, 1)
+    if not is_containers(path):
+        raise InvalidNetworkConfig(
+            f'sysctl: invalid net sysctl key: "{key}": only parameters below net are the'
+            " container's own, the others are the host's"
+        )
+    if not value.isascii() or "\0" in value:
+        raise InvalidNetworkConfig(f"sysctl: the value of {key} must be ASCII text")
+    return Sysctl(name.replace("/", "."), path, value)
+
+
+def is_containers(path: str) -> bool:
+    """Whether the path, below /proc/sys, can only be a parameter of a network namespace."""
+    tree, *parts = path.split("/")
+    return tree == TREE and bool(parts) and not {"", ".", ".."} & {*parts} and path.isprintable()
+
+
+class Unreadable(CniError):
+    """A parameter whose value cannot be told: it is write-only, or nobody has ever set it."""
+
+
+def read_value(container: Namespace, path: str) -> str | None:
+    """The value, None where the kernel has no such parameter. Raises Unreadable."""
+    try:
+        return container.read_sysctl(path)
+    except CniError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno in UNREADABLE:
+            raise Unreadable(error.msg) from error
+        raise
+
+
+def restore_value(container: Namespace, path: str, value: str) -> None:
+    """Write a value that was read; the parameters of an interface that is gone are gone too."""
+    if container.read_sysctl(path) is not None:
+        container.write_sysctl(path, value or "\n")  # writing nothing would not empty a list
+
+
+def is_same(one: str, other: str) -> bool:
+    """Whether the kernel takes both texts for the same: it spells many values its own way."""
+    return one.strip() == other.strip() or _meaning(one) == _meaning(other)
+
+
+def _meaning(value: str) -> list[object]:
+    return [_word(word) for word in value.split()]
+
+
+def _word(word: str) -> object:
+    """The numbers of a list like `8000-8002,9000` as ranges in order, or else the word."""
+    try:
+        ranges = sorted(_range(piece) for piece in word.split(","))
+    except ValueError:
+        return word
+    merged = [ranges[0]]
+    for low, high in ranges[1:]:
+        if low > merged[-1][1] + 1:
+            merged.append((low, high))
+        else:
+            merged[-1] = merged[-1][0], max(high, merged[-1][1])
+    return merged
+
+
+def _range(piece: str) -> tuple[int, int]:
+    first, dash, last = piece.partition("-")
+    if first and dash:
+        return _number(first), _number(last)
+    return _number(piece), _number(piece)
+
+
+def _number(text: str) -> int:
+    """A number as the kernel reads it: hexadecimal, octal, decimal. Raises ValueError."""
+    is_octal = text[:1] == "0" and text.isdecimal()
+    return int(text, 8 if is_octal else 0)
