@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 
 import pytest
-from cni_meta.tuning.allowlist import location
 
+from cni_meta.tuning.allowlist import location
 from cnicore.net.link import Link
 
 MAC = "02:00:00:00:00:02"

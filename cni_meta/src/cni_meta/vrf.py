@@ -10,7 +10,7 @@ import errno
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 
 from pydantic import Field
@@ -86,12 +86,13 @@ def cni_check(request: Request, conf: VrfConf) -> None:
     result = verify.required_prev_result(request)
     with namespaces(request.netns) as ns:
         vrf = verify_vrf(ns.container, conf)
-        if ns.container.link(request.ifname).master != vrf.index:
+        link = ns.container.link(request.ifname)
+        if link.master != vrf.index:
             raise CniError(
                 f"interface {request.ifname} is not a member of the VRF {vrf.name}: {REMEDY}"
             )
         verify.verify_addresses(ns.container, request.ifname, ips_of(result, request.ifname))
-        verify_routes(ns.container, vrf, result)
+        verify_routes(ns.container, vrf, link, result)
 
 
 @hookimpl
@@ -269,16 +270,16 @@ def ips_of(result: Result, ifname: str) -> list[IpConfig]:
     return [ip for ip in result.ips if ip.interface is None or names.get(ip.interface) == ifname]
 
 
-def verify_routes(container: Namespace, vrf: Link, result: Result) -> None:
+def verify_routes(container: Namespace, vrf: Link, link: Link, result: Result) -> None:
     """Raise CniError unless the result's routes of the main table are in the VRF's."""
     moved: Iterable[Route] = (
-        replace(with_gateway(route, first_gateways(result.ips)), table=vrf.table)
+        with_gateway(route, first_gateways(result.ips))
         for route in result.routes
         if route.table in {None, 0, RT_TABLE_MAIN}
     )
-    present = container.routes()
+    present = [route for route in container.routes() if route.table == vrf.table]
     for route in moved:
-        if not any(verify.is_like(one, route) for one in present):
+        if not any(verify.is_like(one, link, route) for one in present):
             raise CniError(
                 f"route {route.dst} not found in table {vrf.table} of the VRF {vrf.name}: {REMEDY}"
             )

@@ -68,9 +68,10 @@ def verify_routes(
 ) -> None:
     """Raise CniError unless every route leads through the link, in its table, to its gateway.
 
-    A route without a table may be in one that the addresses are looked up in: sbr moves it there.
+    A route without a table may be where chained plugins moved it: sbr to a table that a rule leads
+    the addresses to, vrf to that of the link's VRF.
     """
-    present, tables = ns.routes(), tables_of(ns, ips)
+    present, tables = ns.routes(), tables_of(ns, link, ips)
     gateways = first_gateways(ips)
     for route in routes:
         expected = with_gateway(route, gateways)
@@ -84,8 +85,11 @@ def verify_routes(
             )
 
 
-def tables_of(ns: Namespace, ips: Sequence[IpConfig]) -> set[int]:
-    """The main table, and those that a rule leads the addresses' own packets to."""
+def tables_of(ns: Namespace, link: Link, ips: Sequence[IpConfig]) -> set[int]:
+    """The tables that packets of the link's addresses are looked up in."""
+    vrf = ns.find_link_by_index(link.master) if link.master else None
+    if vrf and vrf.table:
+        return {vrf.table}
     addresses = {ip.address.ip for ip in ips}
     return {RT_TABLE_MAIN, *(rule.table for rule in ns.rules() if rule.source in addresses)}
 
