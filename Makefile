@@ -17,7 +17,7 @@ setup: ## Install what is missing: Debian packages, and the project with its too
 setup-test:
 	@.ci/setup test
 
-demo: setup ## Attach two containers to two networks, send packets, take all of it back.
+demo: setup ## Attach containers, publish a port, send packets, take all of it back.
 	@$(BIN)/python docs/examples/demo.py
 
 test: setup-test lint type ## Lint, check the types, run every test.

@@ -23,7 +23,12 @@ MEMBERS = {
     "cni_ipam": "cni-ipam",
     "cni_meta": "cni-meta",
 }
-PLUGINS = {"bridge", "host-local", "loopback", "ptp", "static"}
+PLUGINS = {
+    *("bridge", "host-local", "loopback", "ptp", "static"),
+    *("bandwidth", "firewall", "flannel", "portmap", "sbr", "tuning", "vrf"),
+}
+LIBRARIES = {"cni_meta": ["jeepney>=0.8"]}
+"""What a member needs beside the core."""
 LOOPBACK = {"cniVersion": "1.1.0", "name": "lo", "type": "loopback"}
 
 
@@ -83,8 +88,9 @@ class TestDistributions:
         assert folders == {f"cni_suite-{version}.dist-info"}
 
     @pytest.mark.parametrize("folder", ["cni_main", "cni_ipam", "cni_meta"])
-    def test_plugins_need_the_core_of_the_same_version_and_nothing_else(self, folder):
-        assert project(folder)["dependencies"] == [f"cnicore=={project('cnicore')['version']}"]
+    def test_plugins_need_the_core_of_the_same_version_and_little_else(self, folder):
+        core = f"cnicore=={project('cnicore')['version']}"
+        assert project(folder)["dependencies"] == [core, *LIBRARIES.get(folder, [])]
 
     @pytest.mark.parametrize("name", [*MEMBERS.values(), "cni-suite"])
     def test_a_wheel_has_the_licence(self, wheels, name):

@@ -72,7 +72,8 @@ class FakeKernel:
         state: dict[str, Any] = {
             path: namespace.snapshot() for path, namespace in self.namespaces.items()
         }
-        return state | {"masqueraded": dict(self.firewall.masqueraded)}
+        state[""]["masqueraded"] = dict(self.firewall.masqueraded)
+        return state
 
 
 class FakeNamespace(FakeLinkSettings, FakeRules, FakeQdiscs, FakeTraffic, Namespace):
