@@ -494,7 +494,7 @@ TUNING = (
     Intended(
         "DEL of tuning restores sysctls.",
         "The reference leaves them as ADD has set them.",
-        ("tuning *sysctl*", "tuning all once"),
+        ("tuning *sysctl*", "tuning all once", "tuning on the list"),
         ("* DEL/c1/sysctl/*",),
     ),
     Intended(

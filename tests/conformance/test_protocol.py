@@ -256,7 +256,9 @@ def test_an_unknown_name_lists_the_known_types(our_stage, tmp_path):
 
     assert done.returncode == 1
     message = json.loads(done.stdout)["msg"]
-    assert message.startswith('no plugin "frob" is installed: known types are bridge, host-local')
+    assert message.startswith(
+        'no plugin "frob" is installed: known types are bandwidth, bridge, firewall, flannel, host-local'
+    )
 
 
 @pytest.mark.parametrize("plugin_type", ["../host-local", "/run/cni-bin/host-local", "..", "."])
