@@ -49,6 +49,24 @@ def cni_del():
 """
 
 
+TALKER = """
+import sys
+from cnicore.config import NetConf
+from cnicore.hookspecs import hookimpl
+from cnicore.result import Result
+
+@hookimpl
+def cni_config():
+    return NetConf
+
+@hookimpl
+def cni_add():
+    print("a note")
+    print("a warning", file=sys.stderr)
+    return Result()
+"""
+
+
 @pytest.fixture
 def call(distribute, tmp_path):
     """Calls the plugin acme with some descriptors closed; returns status, stdout and the mark."""
@@ -108,6 +126,30 @@ def test_an_add_that_nobody_can_hear_of_is_taken_back(call, closed):
 @pytest.mark.parametrize("closed", [[1], [1, 2]])
 def test_verbs_without_an_answer_do_without_stdout(call, closed):
     assert call("DEL", closed) == (0, b"", None)
+
+
+@pytest.mark.parametrize("verb", ["ADD", "VERSION"])
+def test_words_that_nobody_reads_change_no_answer(distribute, tmp_path, verb):
+    distribute("[cni.plugins]\nacme = acme_plugin\n", acme_plugin=TALKER)
+    program = tmp_path / "acme"
+    program.write_text(launcher_text(real_interpreter(), import_directories(sys.path)))
+    program.chmod(0o755)
+    reader, writer = os.pipe()
+    os.close(reader)
+
+    with os.fdopen(writer, "wb") as stderr:
+        done = subprocess.run(
+            [program],
+            input=CONF,
+            env={**ENVIRONMENT, "CNI_COMMAND": verb},
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            check=False,
+            timeout=60,
+        )
+
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["cniVersion"] == "1.1.0"
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EACCES])

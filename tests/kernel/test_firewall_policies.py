@@ -259,3 +259,24 @@ def test_ptp_has_an_interface_of_its_own_instead_of_a_bridge(host):
     host.succeed("CHECK", "c1", ingressPolicy="isolated")
     host.succeed("DEL", "c1")
     assert host.reaches("c1", "c2")
+
+
+def test_a_link_that_a_later_plugin_reports_is_no_port_of_the_bridge(bridges, backend):
+    bridges.add("c1", ingressPolicy="isolated", backend=backend)
+    shaping = {
+        "cniVersion": "1.1.0",
+        "name": "net",
+        "type": "bandwidth",
+        "egressRate": 8_000_000,
+        "egressBurst": 800_000,
+        "prevResult": bridges.results["c1"],
+    }
+    result = bridges.caller("c1").add(shaping)
+    assert result["interfaces"][-1]["name"].startswith("bwp")
+    whole = {"ingressPolicy": "isolated", "backend": backend, "prevResult": result}
+
+    bridges.succeed("CHECK", "c1", **whole)
+
+    bridges.sandbox.shell(f"ip link set {result['interfaces'][1]['name']} nomaster")
+    outcome = bridges.firewall("CHECK", "c1", **whole)
+    assert "port of br0" in outcome.document["msg"]

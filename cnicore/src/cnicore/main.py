@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from io import FileIO, TextIOWrapper
 from typing import NoReturn
 
 from cnicore import registry, spec
@@ -30,6 +31,19 @@ class Answer:
 
     text: str = ""
     status: int = 0
+
+
+class Words(TextIOWrapper):
+    """stderr, where a reader that is gone or a full disk is no reason to fail."""
+
+    def write(self, text: str, /) -> int:
+        with suppress(OSError):
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            super().flush()
 
 
 def console() -> NoReturn:
@@ -65,8 +79,7 @@ def _open_standard_files() -> None:
         except OSError:
             file = os.open(os.devnull, flags)  # gets the lowest number that is free
             os.set_inheritable(file, True)  # noqa: FBT003  (it takes no keyword)
-    if not sys.stderr:
-        sys.stderr = open(2, "w", errors="backslashreplace", closefd=False)  # noqa: SIM115  (to the end)
+    sys.stderr = Words(FileIO(2, "w", closefd=False), errors="backslashreplace", write_through=True)
 
 
 def _take_stdout() -> int:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from pydantic import Field
 
 from cni_meta.firewall import choice
-from cni_meta.firewall.backend import OPEN, POLICIES, Attachment, Backend, Settings
+from cni_meta.firewall.backend import ISOLATED, OPEN, POLICIES, Attachment, Backend, Settings
 from cnicore.attempts import attempt_all
 from cnicore.chained import result_so_far
 from cnicore.config import NetConf
@@ -86,7 +87,7 @@ def cni_del(request: Request, conf: FirewallConf) -> None:
 @hookimpl
 def cni_check(request: Request, conf: FirewallConf) -> None:
     require_sound(conf)
-    attachment = attachment_of(request, conf, result_so_far(request))
+    attachment = with_plugged_ports(attachment_of(request, conf, result_so_far(request)))
     settings = settings_of(request, conf)
     backend_for(conf, settings, attachment).verify(attachment, settings)
 
@@ -160,6 +161,27 @@ def attachment_of(request: Request, conf: FirewallConf, result: Result) -> Attac
                 f'ingressPolicy: prevResult has no usable name of a bridge: "{name}"'
             )
     return Attachment(request.owner, addresses, policy, bridge, tuple(others))
+
+
+def with_plugged_ports(attachment: Attachment) -> Attachment:
+    """The attachment as ADD saw it: plugins after this one add links that are no ports.
+
+    Raises CniError if an isolated attachment has no port of the bridge any more.
+    """
+    if attachment.policy != ISOLATED or not attachment.ports:
+        return attachment
+    from cnicore.net.namespace import host_namespace  # noqa: PLC0415  (lazy: for this policy alone)
+
+    with host_namespace() as host:
+        bridge = host.find_link(attachment.bridge)
+        links = [host.find_link(name) for name in attachment.ports]
+    ports = tuple(link.name for link in links if link and bridge and link.master == bridge.index)
+    if not ports:
+        raise CniError(
+            f"no interface of {attachment.owner.tag} is a port of {attachment.bridge}:"
+            " attach the container again"
+        )
+    return replace(attachment, ports=ports)
 
 
 def addresses_in_container(request: Request) -> Sequence[Address]:
