@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from conformance.cases_bandwidth import BOTH
 from conformance.cases_bridge import bridge, host_local
 from conformance.cases_ipam import conf as ipam_conf
 from conformance.cases_ptp import loopback, ptp
@@ -16,15 +17,22 @@ from conformance.stage import REFERENCE, Stage, install
 
 ATTACHMENT = ("ADD", "CHECK", "DEL")
 VERBS = ("VERSION", *ATTACHMENT)
+WITHOUT_CHECK = ("ADD", "DEL")
 
 
 @dataclass(frozen=True)
 class Case:
-    """A chain of plugins, one after the other as in a conflist; most have a single one."""
+    """A chain of plugins, one after the other as in a conflist; most have a single one.
+
+    `before` is what they are chained behind, made for each ADD by the reference's plugins and not
+    timed. `no_check` are types whose CHECK is no part of the case's.
+    """
 
     name: str
     plugins: tuple[Mapping[str, Any], ...]
     verbs: tuple[str, ...] = ATTACHMENT
+    before: tuple[Mapping[str, Any], ...] = ()
+    no_check: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,20 @@ SIDES = (OURS, THEIRS)
 """Ratios are to the last one."""
 
 GATEWAY = {"isDefaultGateway": True}
+NETWORK = "n1"
+PORTMAP = "portmap"
+
+
+def chained(plugin: str, **keys: Any) -> dict[str, Any]:
+    return {"cniVersion": "1.0.0", "name": NETWORK, "type": plugin, **keys}
+
+
+BRIDGE = bridge(**GATEWAY)
+PORTS = chained(PORTMAP, capabilities={"portMappings": True})
+FIREWALL = chained("firewall")
+SHAPED = chained("bandwidth", **BOTH)
+TUNED = chained("tuning", sysctl={"net.core.somaxconn": "500"}, mtu=1450)
+SOURCE_ROUTED = chained("sbr")
 
 CASES = (
     Case("bridge", (bridge(**GATEWAY),), VERBS),
@@ -53,5 +75,23 @@ CASES = (
     Case("ptp-masquerade", (ptp(ipMasq=True),)),
     Case("loopback", (loopback(),), VERBS),
     Case("host-local", (ipam_conf(host_local()),), VERBS),
+    Case(
+        "bridge+portmap+firewall+bandwidth+tuning",
+        (bridge(**GATEWAY, ipMasq=True), PORTS, FIREWALL, SHAPED, TUNED),
+        no_check=(PORTMAP,),
+    ),
+    Case("ptp+portmap+sbr", (ptp(), PORTS, SOURCE_ROUTED), WITHOUT_CHECK),
+    Case(PORTMAP, (PORTS,), WITHOUT_CHECK, before=(BRIDGE,)),
+    Case("firewall", (FIREWALL,), before=(BRIDGE,)),
+    Case("bandwidth", (SHAPED,), before=(BRIDGE,)),
+    Case("tuning", (TUNED,), before=(BRIDGE,)),
+    Case("sbr", (SOURCE_ROUTED,), before=(ptp(),)),
 )
-"""Without ipMasqBackend each side masquerades through its own default."""
+"""Each side has the firewall that is its own default, ours nftables, the reference iptables.
+
+No CHECK of the reference's portmap succeeds on a host with ip6tables: it looks for the rules of one
+IP version in the other's. Nor does one of its ptp before sbr, which moves the routes.
+"""
+
+SHOWN = (("bridge", "VERSION"), ("bridge-masquerade", "ADD"))
+"""Calls whose imports are listed, if their case takes part."""

@@ -12,12 +12,15 @@ from typing import Any
 
 from benchmarks.cases import Case, Side
 from benchmarks.process import CallFailed, Finished, Spawner
-from conformance.stage import PLUGINS, environment, staged
+from cnicore.testing.sandbox import Sandbox
+from conformance.stage import PLUGINS, REFERENCE, environment, staged
 
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
 MOST_SAID = 2000  # bytes of each stream that an error shows
 ANSWERED = ("VERSION", "ADD")
 CONTAINER, NEIGHBOUR = "c1", "c0"
+HOST_PORTS = {CONTAINER: 8080, NEIGHBOUR: 8081}
+CONTAINER_PORT = 80
 
 Launch = Callable[[str], Sequence[str]]
 """From a plugin's path to the command that is run."""
@@ -50,8 +53,9 @@ class Namespaces:
 class Place:
     """A host on which one side plays one case."""
 
-    def __init__(self, case: Case, spawner: Spawner) -> None:
+    def __init__(self, case: Case, sandbox: Sandbox, spawner: Spawner) -> None:
         self.case = case
+        self.sandbox = sandbox
         self.namespaces = Namespaces()
         self._spawner = spawner
         self._results: dict[str, Any] = {}
@@ -65,28 +69,47 @@ class Place:
         watch: bool = False,
     ) -> list[Finished]:
         """Call each plugin of the case. Raises CallFailed with what it said if one fails."""
-        plugins = self.case.plugins
+        if verb == "ADD":
+            self._results.pop(container, None)
+            for conf in self.case.before:
+                self._call_one(verb, container, conf, plugins=REFERENCE)
         calls = [
-            self._call_one(verb, container, conf, launch, watch=watch)
-            for conf in (reversed(plugins) if verb == "DEL" else plugins)
+            self._call_one(verb, container, conf, launch=launch, watch=watch)
+            for conf in self.called(verb)
         ]
         if verb == "DEL":
+            for conf in reversed(self.case.before):
+                self._call_one(verb, container, conf, plugins=REFERENCE)
             del self._results[container]
         return calls
+
+    def called(self, verb: str) -> list[Mapping[str, Any]]:
+        plugins = self.case.plugins[:: -1 if verb == "DEL" else 1]
+        skipped = self.case.no_check if verb == "CHECK" else ()
+        return [conf for conf in plugins if conf["type"] not in skipped]
 
     def addresses(self, container: str = CONTAINER) -> list[str]:
         """What the last ADD leased."""
         return [ip["address"] for ip in self._results[container].get("ips", [])]
 
     def _call_one(
-        self, verb: str, container: str, conf: Mapping[str, Any], launch: Launch, *, watch: bool
+        self,
+        verb: str,
+        container: str,
+        conf: Mapping[str, Any],
+        *,
+        plugins: Path = PLUGINS,
+        launch: Launch = directly,
+        watch: bool = False,
     ) -> Finished:
-        is_first_add = verb == "ADD" and conf is self.case.plugins[0]
-        previous = None if is_first_add else self._results.get(container)
-        document = {**conf, "prevResult": previous} if previous else conf
-        variables = {"CNI_CONTAINERID": container, "CNI_NETNS": f"/run/netns/{container}"}
+        document = handed_over(conf, container, self._results.get(container))
+        variables = {
+            "CNI_CONTAINERID": container,
+            "CNI_NETNS": f"/run/netns/{container}",
+            "CNI_PATH": str(plugins),
+        }
         done = self._spawner.run(
-            launch(str(PLUGINS / conf["type"])),
+            launch(str(plugins / conf["type"])),
             environment(verb, variables),
             json.dumps(document).encode(),
             watch=watch,
@@ -97,6 +120,15 @@ class Place:
         if verb == "ADD":
             self._results[container] = result
         return done
+
+
+def handed_over(conf: Mapping[str, Any], container: str, previous: Any) -> dict[str, Any]:
+    """The configuration with what a runtime adds."""
+    added: dict[str, Any] = {"prevResult": previous} if previous else {}
+    if conf.get("capabilities", {}).get("portMappings"):
+        ports = {"hostPort": HOST_PORTS[container], "containerPort": CONTAINER_PORT}
+        added["runtimeConfig"] = {"portMappings": [{**ports, "protocol": "tcp"}]}
+    return {**conf, **added}
 
 
 def parse(done: Finished, what: str, *, is_answered: bool = True) -> Any:
@@ -133,7 +165,7 @@ def placed(
         stage.use(side.name)
         stage.sandbox.container(NEIGHBOUR)
         stack.enter_context(side.beside(stage))
-        place = Place(case, spawner)
+        place = Place(case, stage.sandbox, spawner)
         stack.callback(place.namespaces.close)
         stack.callback(place.namespaces.enter)
         place.call("ADD", NEIGHBOUR)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-TIMEOUT = 60.0  # seconds
+TIMEOUT = 120.0  # seconds
 STANDARD = (0, 1, 2)
 
 

@@ -93,6 +93,11 @@ def imports(case: str, verb: str, groups: Sequence[Group]) -> dict[str, Any]:
     }
 
 
+def started(counts: Mapping[tuple[str, str], Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """By case and verb how often each side starts which programs."""
+    return [{"case": case, "verb": verb, "sides": sides} for (case, verb), sides in counts.items()]
+
+
 def modules(traces: Traces) -> list[dict[str, Any]]:
     return [
         {"case": case, "modules": {verb: len(runs[0]) for verb, runs in verbs.items()}}

@@ -63,16 +63,20 @@ def warm_up(scene: Scene, samples: Samples) -> None:
                     samples.note_peak(case.name, verb, side, calls)
 
 
-def play(scene: Scene, samples: Samples, pairs: int, seconds: float) -> None:
-    """Play that many rounds, or as many as begin within that many seconds; one at least."""
-    limit = time.monotonic() + seconds
+def play(scene: Scene, samples: Samples, pairs: int, seconds: float) -> float:
+    """Play that many rounds, or as many as begin within that many seconds; one at least.
+
+    Returns how many seconds it took.
+    """
+    begin = time.monotonic()
     for number in range(pairs):
-        if number and time.monotonic() > limit:
+        if number and time.monotonic() > begin + seconds:
             break
         for position, case in enumerate(scene.cases):
             play_case(scene, case, samples, number + position)
             run_programs(scene, case, samples)
         samples.rounds += 1
+    return time.monotonic() - begin
 
 
 def play_case(scene: Scene, case: Case, samples: Samples, turn: int) -> None:

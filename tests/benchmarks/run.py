@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import sys
-import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,25 +19,28 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).parent.parent)  # imports begin where those of the tests do
 
-from benchmarks import machine, report, tables
-from benchmarks.cases import CASES, SIDES, Case
+from benchmarks import machine, report, scale, started, tables
+from benchmarks.cases import CASES, SHOWN, SIDES, Case
 from benchmarks.imports import grouped, middle
+from benchmarks.mappings import MOST
 from benchmarks.process import CallFailed
 from benchmarks.rounds import Samples, play, warm_up
 from benchmarks.scene import set_up
 from conformance.stage import REFERENCE
 
-SHOWN = (("bridge", "VERSION"), ("bridge-masquerade", "ADD"))
-"""Calls whose imports are listed, if their case takes part."""
+CALLS, PROGRAMS, SCALE = PARTS = ("calls", "programs", "scale")
+"""Times of the cases' calls, the programs that these start, and portmap with many mappings."""
 
 
 @dataclass(frozen=True)
 class Options:
     """What was asked for on the command line."""
 
+    parts: frozenset[str]
     cases: tuple[Case, ...]
     pairs: int
     seconds: float
+    mappings: tuple[int, ...]
     json: Path | None
     update: Path | None
 
@@ -50,8 +52,9 @@ def main() -> int:
     if not (REFERENCE / "bridge").is_file():
         return fail(f"needs the reference plugins: Debian's package {machine.REFERENCE_PACKAGE}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("benchmark: terminated"))
+    parts = ", ".join(part for part in PARTS if part in options.parts)
     names = ", ".join(case.name for case in options.cases)
-    print(f"{options.pairs} pairs of {names}, at most {options.seconds:.0f} s", file=sys.stderr)
+    print(f"{parts}; of the cases {names}; at most {options.pairs} pairs", file=sys.stderr)
     try:
         outcome = measure(options)
         text = tables.markdown(outcome)
@@ -73,50 +76,88 @@ def fail(message: str) -> int:
 def read_options() -> Options:
     known = {case.name: case for case in CASES}
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(known)}; or all")
+    parser.add_argument(
+        "wanted",
+        nargs="*",
+        metavar="CASE|PART",
+        help=f"cases, of {', '.join(known)}; parts, of {', '.join(PARTS)}; or all",
+    )
     parser.add_argument("--pairs", type=int, default=25, help="of each call; default %(default)s")
     parser.add_argument(
-        "--seconds", type=float, default=150, help="begin no pair later; default %(default)s"
+        "--seconds", type=float, default=150, help="time no case's calls later; default %(default)s"
+    )
+    parser.add_argument(
+        "--mappings",
+        type=numbers,
+        default=scale.COUNTS,
+        metavar="N,N…",
+        help="how many mappings of others there are in the part scale",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON")
     parser.add_argument(
         "--update", type=Path, metavar="PAGE", help="put the tables between the page's marks"
     )
     given = parser.parse_args()
-    unknown = [name for name in given.cases if name not in known]
+    unknown = [name for name in given.wanted if name not in {*known, *PARTS}]
     if unknown:
-        parser.error(f"no such case: {', '.join(unknown)}; there are {', '.join(known)}")
+        parser.error(
+            f"no such case or part: {', '.join(unknown)};"
+            f" there are {', '.join(known)}, and {', '.join(PARTS)}"
+        )
     if given.pairs < 1:
         parser.error("--pairs: at least 1")
-    cases = tuple(known[name] for name in given.cases or known)
+    names = [name for name in given.wanted if name in known]
+    parts = {name for name in given.wanted if name in PARTS} | ({CALLS} if names else set())
+    cases = tuple(known[name] for name in names or known)
     files = (file and file.resolve() for file in (given.json, given.update))
-    return Options(cases, given.pairs, given.seconds, *files)
+    return Options(
+        frozenset(parts or PARTS), cases, given.pairs, given.seconds, given.mappings, *files
+    )
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Different numbers of mappings, in order. Raises ValueError."""
+    found = tuple(sorted({int(word) for word in text.split(",")}))
+    if not 0 <= found[0] <= found[-1] <= MOST:
+        raise ValueError
+    return found
 
 
 def measure(options: Options) -> dict[str, Any]:
     """Play, and return the report as the document that --json writes."""
     load = machine.load()
-    samples = Samples()
+    document = {**play_cases(options), **play_scale(options)}
+    return {"machine": machine.describe(), "load": [load, machine.load()], **document}
+
+
+def play_cases(options: Options) -> dict[str, Any]:
+    samples, seconds, counts = Samples(), 0.0, {}
+    timed, counted = (options.cases if part in options.parts else () for part in (CALLS, PROGRAMS))
     with ExitStack() as stack:
-        scene, traces = set_up(options.cases, stack)
-        warm_up(scene, samples)
-        begin = time.monotonic()
-        play(scene, samples, options.pairs, options.seconds)
-        seconds = time.monotonic() - begin
+        scene, traces = set_up(timed or counted, stack, timed=bool(timed))
+        if timed:
+            warm_up(scene, samples)
+            seconds = play(scene, samples, options.pairs, options.seconds)
+        if counted:
+            counts = started.count(scene.places)
     return {
-        "machine": machine.describe(),
-        "load": [load, machine.load()],
         "pairs": samples.rounds,
         "seconds": seconds,
-        "calls": report.calls(options.cases, samples, [side.name for side in SIDES]),
-        "parts": report.parts(options.cases, samples),
+        "calls": report.calls(timed, samples, [side.name for side in SIDES]),
+        "parts": report.parts(timed, samples),
         "imports": [
             report.imports(case, verb, middle(map(grouped, traces[case][verb])))
             for case, verb in SHOWN
             if case in traces
         ],
         "modules": report.modules(traces),
+        "started": report.started(counts),
     }
+
+
+def play_scale(options: Options) -> dict[str, Any]:
+    hosts = scale.measure(options.mappings, options.pairs) if SCALE in options.parts else []
+    return scale.report(hosts)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, closing
 from functools import partial
 from pathlib import Path
 
-from benchmarks.cases import OURS, SIDES, Case
+from benchmarks.cases import OURS, SHOWN, SIDES, Case
 from benchmarks.imports import RUNS, Module, imported, interpreter, only_imports
 from benchmarks.places import Namespaces, Place, placed
 from benchmarks.process import Spawner
@@ -16,20 +16,22 @@ from benchmarks.report import BARE, IMPORTS, TRUE, Traces
 from benchmarks.rounds import Scene
 
 
-def set_up(cases: Sequence[Case], stack: ExitStack) -> tuple[Scene, Traces]:
-    """What takes part, until the stack ends, and what our plugins import."""
+def set_up(cases: Sequence[Case], stack: ExitStack, *, timed: bool) -> tuple[Scene, Traces]:
+    """What takes part, until the stack ends, and for cases to be timed what our plugins import."""
     directories = install(stack)
     script = directories[OURS.name] / "cni"
     home = stack.enter_context(closing(Namespaces()))
     spawner = stack.enter_context(closing(Spawner()))
     make_place = partial(placed, home=home, spawner=spawner)
     traces = {
-        case.name: trace(make_place(case, OURS, directories[OURS.name]), script) for case in cases
+        case.name: trace(make_place(case, OURS, directories[OURS.name]), script)
+        for case in cases
+        if timed
     }
     programs = {
         case.name: programs_of(traces[case.name]["ADD"][0], script)
         for case in cases
-        if len(case.plugins) == 1  # the parts of a chain are several processes'
+        if timed and len(case.plugins) == 1  # the parts of a chain are several processes'
     }
     places = {
         case.name: {
@@ -48,11 +50,14 @@ def install(stack: ExitStack) -> dict[str, Path]:
 
 
 def trace(making: AbstractContextManager[Place], script: Path) -> dict[str, list[Sequence[Module]]]:
-    """By verb what our plugins import, in several runs; in a place that is for this alone."""
+    """By verb what our plugins import; in a place that is for this alone.
+
+    The times of what is shown are worth several runs.
+    """
     runs: dict[str, list[Sequence[Module]]] = {}
     with making as place:
         place.namespaces.enter()
-        for _ in range(RUNS):
+        for _ in range(RUNS if place.case.name in dict(SHOWN) else 1):
             for verb in place.case.verbs:
                 runs.setdefault(verb, []).append(imported(place, verb, script))
     return runs

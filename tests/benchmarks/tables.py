@@ -8,14 +8,25 @@ from typing import Any
 
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 TEXT_COLUMNS = ("case", "verb", "side", "modules of")
+STARTS = " starts"  # ends the headings of further columns of text
 
 Row = Sequence[str]
 
 
 def markdown(report: dict[str, Any]) -> str:
     """Every section with its heading."""
-    sections = {
-        "The machine": machine(report),
+    sections = {"The machine": machine(report)}
+    if report["calls"]:
+        sections |= sections_of_calls(report)
+    if report["started"]:
+        sections["How many programs a call starts"] = started(report["started"])
+    if report["scale"]:
+        sections |= sections_of_scale(report)
+    return "\n\n".join(f"### {title}\n\n{text}" for title, text in sections.items())
+
+
+def sections_of_calls(report: dict[str, Any]) -> dict[str, str]:
+    return {
         "In short": in_short(report["calls"]),
         "Time of a call": latency(report["calls"]),
         "Processor time and memory of a call": resources(report["calls"]),
@@ -26,14 +37,22 @@ def markdown(report: dict[str, Any]) -> str:
         },
         "How many modules a call imports": modules(report["modules"]),
     }
-    return "\n\n".join(f"### {title}\n\n{text}" for title, text in sections.items())
+
+
+def sections_of_scale(report: dict[str, Any]) -> dict[str, str]:
+    return {
+        "portmap with many mappings of others": scale(report["scale"]),
+        "New connections through a published port": connections(report["connections"]),
+        "Peak memory of portmap's ADD with many mappings of others": memory(report["memory"]),
+    }
 
 
 def machine(report: dict[str, Any]) -> str:
     before, after = report["load"]
     lines = [f"- {name}: {text}" for name, text in report["machine"].items()]
     lines.append(f"- load average: {before:.1f} at the beginning, {after:.1f} at the end")
-    lines.append(f"- pairs: {report['pairs']} of each call, in {report['seconds']:.0f} s")
+    if report["calls"]:
+        lines.append(f"- pairs: {report['pairs']} of each call, in {report['seconds']:.0f} s")
     return "\n".join(lines)
 
 
@@ -120,10 +139,77 @@ def modules(counted: Sequence[dict[str, Any]]) -> str:
     return table(("case", *verbs), rows)
 
 
+def started(counted: Sequence[dict[str, Any]]) -> str:
+    """Without the calls that start nothing on any side."""
+    sides = list(counted[0]["sides"])
+    rows = [
+        [one["case"], one["verb"], *(programs(one["sides"][side]) for side in sides)]
+        for one in counted
+        if any(one["sides"].values())
+    ]
+    return table(("case", "verb", *(f"{side}{STARTS}" for side in sides)), rows)
+
+
+def programs(counts: dict[str, int]) -> str:
+    names = ", ".join(f"{name} {count}" for name, count in counts.items())
+    return f"{sum(counts.values())}: {names}" if counts else "0"
+
+
+def scale(rows: Sequence[dict[str, Any]]) -> str:
+    """Medians in milliseconds, how many calls they are of, and ratios."""
+    sides, compared = list(rows[0]["sides"]), list(rows[0]["ratios"])
+    heading = [
+        "verb",
+        "mappings",
+        *(f"{side} {what}" for side in sides for what in ("calls", "median", "/ empty")),
+        *(f"{side} / {sides[-1]}" for side in compared),
+    ]
+    cells = [
+        [
+            one["verb"],
+            str(one["mappings"]),
+            *(cell for side in sides for cell in cells_of_scale(one["sides"][side])),
+            *(f"{one['ratios'][side]:.2f}" for side in compared),
+        ]
+        for one in rows
+    ]
+    return table(heading, cells)
+
+
+def cells_of_scale(figures: dict[str, float]) -> Row:
+    return str(figures["calls"]), f"{figures['median_ms']:.1f}", f"{figures['to_empty']:.2f}"
+
+
+def connections(rows: Sequence[dict[str, Any]]) -> str:
+    return to_empty(rows, "per_second", "per second", 0)
+
+
+def memory(rows: Sequence[dict[str, Any]]) -> str:
+    return to_empty(rows, "peak_mib", "MiB", 1)
+
+
+def to_empty(rows: Sequence[dict[str, Any]], key: str, unit: str, digits: int) -> str:
+    """A figure of each side, and its ratio to that of the side's emptiest host."""
+    sides = list(rows[0]["sides"])
+    heading = ["mappings", *(f"{side} {what}" for side in sides for what in (unit, "/ empty"))]
+    cells = [
+        [
+            str(one["mappings"]),
+            *(
+                f"{one['sides'][side][name]:.{places}f}"
+                for side in sides
+                for name, places in ((key, digits), ("to_empty", 2))
+            ),
+        ]
+        for one in rows
+    ]
+    return table(heading, cells)
+
+
 def table(heading: Row, rows: Sequence[Row]) -> str:
     """Columns of one width; figures stand to the right."""
     widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
-    is_text = [name in TEXT_COLUMNS for name in heading]
+    is_text = [name in TEXT_COLUMNS or name.endswith(STARTS) for name in heading]
     lines = [
         " | ".join(
             cell.ljust(width) if left else cell.rjust(width)
