@@ -45,6 +45,7 @@ class FakeFirewall:
 
     def __init__(self):
         self.held, self.is_missing, self.fails = {}, False, False
+        self.is_taken = False
 
     def _require(self):
         if self.is_missing:
@@ -55,6 +56,11 @@ class FakeFirewall:
     def add(self, owner, plans):
         self._require()
         self.held[owner] = plans
+
+    def require_unclaimed(self, owner, plans):
+        self._require()
+        if self.is_taken:
+            raise CniError("another has the port")
 
     def delete(self, owner, claims):
         self._require()
@@ -418,9 +424,36 @@ def test_a_listening_process_is_warned_about_once(  # noqa: PLR0917  (fixtures a
     assert capsys.readouterr().err.count(words) == is_named
 
 
+@pytest.mark.parametrize("names", [("nftables", "iptables"), ("iptables", "nftables")])
+class TestTheOtherFirewall:
+    def test_add_removes_from_it_what_the_attachment_had(self, call, firewall, host, names):
+        first, second = names
+        call.add(conf(WEB, backend=first))
+        call.add(conf(WEB, backend=second))
+
+        assert [name for name, one in firewall.items() if one.held] == [second]
+
+    def test_add_is_refused_for_what_another_has_there(self, call, firewall, host, names):
+        first, second = names
+        firewall[first].is_taken = True
+
+        outcome = call("ADD", conf(WEB, backend=second))
+
+        assert outcome.document["msg"] == "another has the port"
+        assert firewall[second].held == {}
+
+    def test_one_that_is_missing_has_nothing(self, call, firewall, host, names):
+        first, second = names
+        firewall[first].is_missing = True
+
+        call.add(conf(WEB, backend=second))
+
+        assert len(firewall[second].held) == 1
+
+
 def test_del_removes_from_both_firewalls_and_again(call, firewall, host):
     call.add(conf(WEB))
-    call.add(conf(WEB, backend="iptables"))
+    firewall["iptables"].held.update(firewall["nftables"].held)
 
     for _ in range(2):
         assert call("DEL", conf(WEB)).text == ""
@@ -487,7 +520,7 @@ def test_gc_removes_what_is_not_valid_in_both_firewalls(call, firewall, host):
     second = dataclasses.replace(call, container_id="c2")
     call.add(conf(WEB))
     second.add(conf(WEB))
-    second.add(conf(WEB, backend="iptables"))
+    dataclasses.replace(call, container_id="c3").add(conf(WEB, backend="iptables"))
     second.add(conf(WEB, name="other"))
     valid = [{"containerID": "c1", "ifname": "eth0"}]
 

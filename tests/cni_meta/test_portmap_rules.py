@@ -163,11 +163,15 @@ class TestIptables:
             ({"conditions": ("-s", "1.2.3.4\nCOMMIT")}, "conditionsV4"),
             ({"mark_chain": "X -j ACCEPT"}, "externalSetMarkChain"),
             ({"mark_chain": ""}, "externalSetMarkChain"),
+            ({"mark_chain": "K" * 29}, "externalSetMarkChain"),
         ],
     )
     def test_text_that_would_be_more_than_a_word_is_refused(self, changes, key):
         with pytest.raises(InvalidNetworkConfig, match=key):
             iptables_rules.require_words([plan(**changes)])
+
+    def test_the_longest_name_of_a_chain_is_accepted(self):
+        iptables_rules.require_words([plan(mark_chain="K" * 28)])
 
 
 class TestConditionsOfNftables:

@@ -74,6 +74,7 @@ ERRORS = (
             "portmap protocol unknown",
             "portmap hostIP a name",
             "portmap mark bit *",
+            "portmap external chain missing",
             "portmap runtimeConfig a list",
             "portmap alone",
             "bandwidth rate *",

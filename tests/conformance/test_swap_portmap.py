@@ -138,13 +138,28 @@ def test_ours_deletes_without_knowing_what_was_published(stage, attached, missin
     assert rules(stage) == []
 
 
-def test_a_port_that_the_reference_published_is_taken(stage, attached):
+@pytest.mark.parametrize("backend", ["iptables", "nftables", ""])
+def test_a_port_that_the_reference_published_is_taken(stage, attached, backend):
     add(stage, {**portmap(WEB), "prevResult": attached["c1"]})
+    before = rules(stage)
     stage.use("ours")
+    conf = {**portmap(WEB), "prevResult": attached["c2"], "backend": backend}
 
-    answer = stage.call("ADD", {**portmap(WEB), "prevResult": attached["c2"]}, NEIGHBOUR)
+    answer = stage.call("ADD", conf, NEIGHBOUR)
 
     assert 'hostPort 8080/tcp is already mapped to container "c1"' in answer.document["msg"]
+    assert rules(stage) == before
+
+
+def test_an_add_with_nftables_takes_over_what_the_reference_published(stage, attached):
+    conf = {**portmap(WEB), "prevResult": attached["c1"]}
+    add(stage, conf)
+    stage.use("ours")
+    add(stage, {**conf, "backend": ""})
+
+    assert not [line for line in rules(stage) if "CNI-DN-" in line]
+    checked = stage.call("CHECK", {**conf, "backend": ""})
+    assert (checked.status, checked.stdout) == (0, b"")
 
 
 def test_ours_deletes_chains_of_very_old_releases(stage, attached):

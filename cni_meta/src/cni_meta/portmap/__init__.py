@@ -36,8 +36,9 @@ def cni_add(request: Request, conf: PortmapConf) -> Result:
     if not wanted:
         return result
     with host_namespace() as host, rollback() as on_failure:
-        firewalls.add(request.owner, wanted, chosen_backend(conf))
+        used = firewalls.add(request.owner, wanted, chosen_backend(conf))
         on_failure(firewalls.delete, request.owner, claims(conf.mappings))
+        firewalls.delete(request.owner, claims(conf.mappings), apart_from=used)
         flows.forget_others(host, forwards_of(wanted))
         occupants.warn(host, [forward.claim for forward in forwards_of(wanted)])
         let_localhost_through(host, wanted)

@@ -26,6 +26,9 @@ class Backend(Protocol):
     def add(self, owner: Owner, plans: Sequence[Plan]) -> None:
         """Forward all that the plans say, or nothing; what the owner had before is replaced."""
 
+    def require_unclaimed(self, owner: Owner, plans: Sequence[Plan]) -> None:
+        """Raise CniError, naming the other container that has one of the ports."""
+
     def delete(self, owner: Owner, claims: Sequence[Claim]) -> list[Forward]:
         """Remove what the owner has, the reference's too; returns what was forwarded.
 
@@ -51,30 +54,39 @@ loader: ContextVar[Callable[[str], Backend]] = ContextVar("loader", default=load
 """What gives the backends. Tests put a fake one in its place."""
 
 
-def add(owner: Owner, plans: Sequence[Plan], backend: str) -> None:
+def add(owner: Owner, plans: Sequence[Plan], backend: str) -> str:
     """Forward the ports with the backend; empty: with nftables, or iptables where only that works.
 
-    Raises CniError and leaves nothing half made.
+    Returns the name of the one used. Raises CniError and leaves nothing half made.
     """
     refusals = []
     for name in [backend] if backend else BACKENDS:
         try:
+            # a port is one container's, whichever firewall it has it in
+            for other in _others(name):
+                _where_available(other, lambda held: held.require_unclaimed(owner, plans))
             loader.get()(name).add(owner, plans)
         except Unavailable as error:
             refusals.append(error)
         else:
-            return
+            return name
     raise CniError("this host has no firewall to forward ports with", "; ".join(map(str, refusals)))
 
 
-def delete(owner: Owner, claims: Sequence[Claim], removed: list[Forward] | None = None) -> None:
-    """Remove what the owner has from every firewall; `removed` gets what was forwarded.
+def delete(
+    owner: Owner,
+    claims: Sequence[Claim],
+    removed: list[Forward] | None = None,
+    *,
+    apart_from: str = "",
+) -> None:
+    """Remove what the owner has from every other firewall; `removed` gets what was forwarded.
 
     Nothing there is as wished. Raises CniError, or an ExceptionGroup of several.
     """
     gone = [] if removed is None else removed
     with attempt_all() as attempt:
-        for name in BACKENDS:
+        for name in _others(apart_from):
             attempt(
                 _where_available,
                 name,
@@ -120,6 +132,10 @@ def require_usable(backend: str) -> None:
         else:
             return
     raise PluginNotAvailable("no firewall to forward ports with is usable", "; ".join(failures))
+
+
+def _others(name: str) -> list[str]:
+    return [other for other in BACKENDS if other != name]
 
 
 def _where_available(name: str, step: Callable[[Backend], None]) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from cni_meta.portmap import iptables_rules as rules
 from cni_meta.portmap.plan import Claim, Forward, Plan
 from cnicore.attempts import attempt_all
-from cnicore.errors import CniError
+from cnicore.errors import CniError, InvalidNetworkConfig
 from cnicore.firewall.backend import Unavailable
-from cnicore.firewall.single import has_chain
+from cnicore.firewall.single import rules_of
 from cnicore.firewall.xtables import (
     PROGRAMS,
     Rejected,
@@ -36,6 +36,13 @@ def add(owner: Owner, plans: Sequence[Plan]) -> None:
     with rollback() as on_failure:
         for plan in plans:
             _add(owner, plan, on_failure)
+
+
+def require_unclaimed(owner: Owner, plans: Sequence[Plan]) -> None:
+    """Raise CniError for a port that another container has."""
+    for plan in plans:
+        if plan.forwards and not plan.conditions and may_have(plan.version, TABLE, rules.DNAT):
+            _require_unclaimed(plan, save(plan.version, TABLE), rules.container_chain(owner))
 
 
 def delete(owner: Owner, claims: Sequence[Claim]) -> list[Forward]:  # noqa: ARG001  (the chain tells)
@@ -75,6 +82,9 @@ def verify(owner: Owner, plans: Sequence[Plan]) -> None:
             raise CniError(f"{program} has no chain {chain} for {owner.tag}")
         for missing in rules.missing(owner, plan, save(plan.version, TABLE)):
             raise CniError(f"{program} lacks for {owner.tag}: {missing}")
+        guard = _missing_guard() if _needs_guard(plan) else []
+        if guard and f"-N {rules.GUARD}" not in guard:  # the reference makes none at all
+            raise CniError(f"{program} lacks in the table {RAW}: {guard[0]}")
 
 
 def require_usable() -> None:
@@ -86,6 +96,7 @@ def _add(owner: Owner, plan: Plan, on_failure: OnFailure) -> None:
     chain = rules.container_chain(owner)
     lines = save(plan.version, TABLE)
     _require_unclaimed(plan, lines, chain)
+    _require_mark_chain(plan, lines)
     on_failure(_remove, plan.version, _those_of(owner))
     for _ in range(ATTEMPTS):
         if chain in chains_in(lines):
@@ -106,20 +117,32 @@ def _add(owner: Owner, plan: Plan, on_failure: OnFailure) -> None:
             _require_unclaimed(plan, lines, chain)
         else:
             return
+    if plan.conditions:
+        raise InvalidNetworkConfig(
+            f"conditionsV{plan.version}: {PROGRAMS[plan.version]} refuses the rules with these"
+            " conditions",
+            failure.msg,
+        ) from failure
     raise failure
 
 
 def _restore(plan: Plan, commands: Sequence[str]) -> None:
     """One run of the program for the rules and, where it is missing, the guard of localhost."""
-    guard = _missing_guard() if plan.sources and plan.version == 4 else []  # noqa: PLR2004  (the IP version)
+    guard = _missing_guard() if _needs_guard(plan) else []
     raw = ["COMMIT", f"*{RAW}", *guard] if guard else []
     restore(plan.version, TABLE, [*commands, *raw])
 
 
+def _needs_guard(plan: Plan) -> bool:
+    return bool(plan.sources) and plan.version == 4  # noqa: PLR2004  (the IP version)
+
+
 def _missing_guard() -> list[str]:
-    """Mostly the chain of iptables-nft is there, which costs no process to see."""
+    """Mostly the rules of iptables-nft are there, which costs no process to see."""
     try:
-        if has_chain("ip", RAW, rules.GUARD):
+        drops = [one for one in rules_of("ip", RAW, rules.GUARD) if "drop" in one.words]
+        is_entered = any(rules.GUARD in one.words for one in rules_of("ip", RAW, "PREROUTING"))
+        if is_entered and len(drops) >= len(rules.DIRECTIONS):
             return []
     except Unavailable:
         pass
@@ -137,6 +160,15 @@ def _require_unclaimed(plan: Plan, lines: Sequence[str], own_chain: str) -> None
                 f'hostPort {forward.claim} is already mapped to container "{held[1]}" (network'
                 f' "{held[0]}"): delete that container or choose another port'
             )
+
+
+def _require_mark_chain(plan: Plan, lines: Sequence[str]) -> None:
+    name = plan.mark_chain
+    if plan.sources and plan.forwards and name is not None and name not in chains_in(lines):
+        raise InvalidNetworkConfig(
+            f"externalSetMarkChain: the table {TABLE} of {PROGRAMS[plan.version]} has no chain"
+            f' "{name}": create it first'
+        )
 
 
 def _names(owner: Owner) -> set[str]:

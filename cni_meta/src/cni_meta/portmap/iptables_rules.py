@@ -18,8 +18,10 @@ CONTAINER, LEGACY_SNAT = "CNI-DN-", "CNI-SN-"
 ENTRIES, MASQ_ENTRY = ("PREROUTING", "OUTPUT"), "POSTROUTING"
 MARK_COMMENT, MASQ_COMMENT = "CNI portfwd masquerade mark", "CNI portfwd requiring masquerade"
 GUARD_COMMENT = "CNI portfwd: localhost is this host"
+DIRECTIONS = ("-s", "-d")
 LOCALHOST, LOCALNET = "127.0.0.1/32", "127.0.0.0/8"
 MOST_PORTS = 15  # of one multiport match
+LONGEST_CHAIN = 28  # bytes, linux/netfilter/x_tables.h with the terminating zero
 CUT = "..."
 IDENTITY = re.compile(r'dnat name: "([^"]*)" id: "([^"]*)')
 UNCONDITIONAL = {"-A", "-p", "-m", "--comment", "--dports", "-j"}
@@ -57,7 +59,7 @@ def frame(plan: Plan, lines: Sequence[str]) -> Iterator[str]:
 def guard(lines: Sequence[str]) -> Iterator[str]:
     """For the table raw: nobody else may claim to be or want to reach localhost (CVE-2020-8558)."""
     yield from _new_chain(GUARD, lines)
-    for direction in ("-s", "-d"):
+    for direction in DIRECTIONS:
         yield from _new_rule(f"-A {GUARD} {direction} {LOCALNET} ! -i lo -j DROP", lines)
     yield from _new_rule(f"-A PREROUTING {commented(GUARD_COMMENT)} -j {GUARD}", lines)
 
@@ -141,10 +143,15 @@ def require_words(plans: Iterable[Plan]) -> None:
                 f"conditionsV{plan.version}: {' '.join(plan.conditions)!r} has a character that"
                 " no rule can have"
             )
-        if plan.mark_chain is not None and not re.fullmatch(r"[\w.:-]+", plan.mark_chain):
+        if plan.mark_chain is not None and not _can_name_a_chain(plan.mark_chain):
             raise InvalidNetworkConfig(
-                f'externalSetMarkChain: "{plan.mark_chain}" cannot be the name of a chain'
+                f'externalSetMarkChain: "{plan.mark_chain}" cannot be the name of a chain: use up'
+                f" to {LONGEST_CHAIN} letters, digits and ._:-"
             )
+
+
+def _can_name_a_chain(text: str) -> bool:
+    return bool(re.fullmatch(r"[\w.:-]+", text)) and len(text.encode()) <= LONGEST_CHAIN
 
 
 def _marked_sources(plan: Plan) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 
 from cni_meta.portmap import conditional, frame, reference, table
@@ -33,12 +34,24 @@ def add(owner: Owner, plans: Sequence[Plan]) -> None:
     """
     conditional.require_conditions(plans)
     needed = [plan for plan in plans if plan.forwards]
+    if any(_missing_words(frame.reached_from())):
+        _ensure_frame(insist=True)  # the kernel refuses nothing where only rules are lost
     _create(owner, needed, [entry for plan in needed for entry in table.entries(owner, plan)])
     try:
         conditional.enter(owner, needed)
     except CniError:
         delete(owner, [forward.claim for plan in needed for forward in plan.forwards])
         raise
+
+
+def require_unclaimed(owner: Owner, plans: Sequence[Plan]) -> None:
+    """Raise CniError for a port that another container has, at all addresses or the wanted one."""
+    for plan in plans:
+        for forward in () if plan.conditions else plan.forwards:
+            for claim in (forward.claim, replace(forward.claim, host_ip=None)):
+                entry = table.find(table.claim_map(claim), table.claim_key(claim))
+                if entry and entry.comment != owner.tag:
+                    raise CniError(_taken(entry))
 
 
 def delete(owner: Owner, claims: Sequence[Claim]) -> list[Forward]:
@@ -228,10 +241,15 @@ def _conditional(owners: Iterable[str], stale_keys: Iterable[str]) -> Iterator[C
 
 def _require_chains(wanted: Mapping[str, set[str]]) -> None:
     """Raise CniError unless the rules of each chain name all that packets must come to."""
+    for chain, missing in _missing_words(wanted):
+        raise CniError(f"the chain {chain} has lost its rules for {', '.join(sorted(missing))}")
+
+
+def _missing_words(wanted: Mapping[str, set[str]]) -> Iterator[tuple[str, set[str]]]:
     for chain, words in wanted.items():
         missing = words - _words_in(chain)
         if missing:
-            raise CniError(f"the chain {chain} has lost its rules for {', '.join(sorted(missing))}")
+            yield chain, missing
 
 
 def _words_in(chain: str) -> set[str]:
