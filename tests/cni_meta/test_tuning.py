@@ -1,7 +1,9 @@
 """tuning, on the kernel in memory: configurations, ADD, CHECK, DEL, GC, STATUS."""
 
 import dataclasses
+import fcntl
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,10 @@ def saved(data_dir, name="c1_eth0.json"):
         ({"runtimeConfig": {"mac": "x"}}, 7, "runtimeConfig.mac: address x"),
         ({"args": {"cni": {"mac": "x"}}}, 7, "args.cni.mac: address x"),
         ({"mtu": -1}, 7, "mtu: -1 is not possible"),
+        ({"mac": "01:00:00:00:00:01"}, 7, "mac: address 01:00:00:00:00:01: it is a multicast"),
+        ({"mac": "00:00:00:00:00:00"}, 7, "mac: address 00:00:00:00:00:00: no interface can"),
+        ({"mtu": 70000}, 7, "mtu: 70000 is not possible: it must be from 1 to 65535"),
+        ({"args": {"cni": {"sysctl": {"fs.x": "1"}}}}, 7, "args.cni.sysctl: invalid net sysctl"),
         ({"mtu": 2**31}, 7, "mtu: 2147483648 is not possible"),
         ({"mtu": "1400"}, 7, "mtu: input should be a valid integer"),
         ({"args": {"cni": {"mtu": -5}}}, 7, "mtu: -5 is not possible"),
@@ -344,6 +350,17 @@ def test_a_list_that_is_not_there_although_a_link_leads_to_it_allows_nothing(
     assert call.add(conf)
 
 
+def test_a_directory_of_the_list_that_is_a_link_to_nowhere_allows_nothing(
+    call, conf, container, allowlist
+):
+    allowlist.parent.rmdir()
+    allowlist.parent.symlink_to(allowlist.parent.parent / "nope")
+
+    document = call("ADD", {**conf, "sysctl": SYSCTLS}).document
+
+    assert f"{allowlist.parent} is a link to a file that is not there" in document["msg"]
+
+
 @pytest.mark.parametrize("broken", ["directory", "bytes", "expression"])
 def test_a_list_that_cannot_be_read_allows_nothing(call, conf, container, allowlist, broken):
     before = state(container)
@@ -530,7 +547,120 @@ def test_the_backup_of_another_interface_is_left_alone(call, conf, container, da
     assert saved(data_dir, "c1_x_eth0.json") == before
 
 
+def test_the_backup_has_what_was_there_before_the_first_interface(call, conf, container, data_dir):
+    first, second = ({**conf, "sysctl": {"net.core.somaxconn": one}} for one in ("500", "600"))
+    call.add(first)
+    call.add(second, CNI_IFNAME="eth1")
+
+    assert saved(data_dir, "c1_eth1.json")["sysctl"] == {"net/core/somaxconn": "4096"}
+
+
+def test_another_interfaces_value_is_there_again_after_an_add_that_fails(
+    call, conf, container, data_dir, fake_kernel
+):
+    call.add({**conf, "sysctl": {"net.core.somaxconn": "500"}})
+    container._add_link(Link(0, "eth1", mtu=1500))
+    keys = {"mtu": 1400, "sysctl": {"net.core.somaxconn": "600"}}
+    for number in range(1, 30):
+        fake_kernel.calls.clear()
+        fake_kernel.fail_at = number
+        if call("ADD", {**conf, **keys}, CNI_IFNAME="eth1").status == 0:
+            break
+        assert container.sysctls["net/core/somaxconn"] == "500"
+        assert files(data_dir) == ["c1_eth0.json"]
+    assert number > 4
+
+
+@pytest.mark.parametrize("verb", ["ADD", "DEL"])
+def test_the_directory_is_locked_while_something_is_changed(
+    call, conf, container, data_dir, monkeypatch, verb
+):
+    call.add({**conf, "mtu": 1400})
+    refused = []
+
+    def set_mtu(name, mtu):
+        handle = os.open(data_dir, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            refused.append(mtu)
+        finally:
+            os.close(handle)
+
+    monkeypatch.setattr(container, "set_mtu", set_mtu)
+
+    assert call(verb, {**conf, "mtu": 1300}).status == 0
+
+    assert refused == [{"ADD": 1300, "DEL": 1500}[verb]]
+
+
+def test_interfaces_of_other_containers_have_sysctls_of_their_own(call, conf, container, data_dir):
+    keys = {"sysctl": {"net.core.somaxconn": "500"}}
+    call.add({**conf, **keys}, CNI_CONTAINERID="c1_x")  # its file's name starts like those of c1
+    call.add({**conf, **keys})
+    assert saved(data_dir)["sysctl"] == {"net/core/somaxconn": "500"}
+    container.sysctls["net/core/somaxconn"] = "7"
+
+    assert call("DEL", conf).text == ""
+
+    assert container.sysctls["net/core/somaxconn"] == "500"
+
+
 # --- DEL
+
+
+@pytest.mark.parametrize("order", [("eth0", "eth1"), ("eth1", "eth0")])
+@pytest.mark.parametrize("values", [("500", "500"), ("500", "600")])
+def test_the_last_interface_that_goes_restores_a_sysctl_of_several(
+    call, conf, container, data_dir, order, values
+):
+    for ifname, value in zip(("eth0", "eth1"), values, strict=True):
+        call.add({**conf, "sysctl": {"net.core.somaxconn": value}}, CNI_IFNAME=ifname)
+
+    assert call("DEL", conf, CNI_IFNAME=order[0]).text == ""
+    assert container.sysctls["net/core/somaxconn"] == values[1]
+    assert call("DEL", conf, CNI_IFNAME=order[1]).text == ""
+
+    assert container.sysctls["net/core/somaxconn"] == "4096"
+    assert files(data_dir) == []
+
+
+def test_del_and_gc_remove_what_a_crash_left(call, conf, container, data_dir):
+    data_dir.mkdir(parents=True)
+    left = [data_dir / name for name in ("c1_eth0.json.new", "c2_eth0.json.new")]
+    for path in left:
+        path.write_text("{")
+
+    assert call("DEL", conf).text == ""
+    assert files(data_dir) == ["c2_eth0.json.new"]
+    assert call("GC", {**conf, "cni.dev/valid-attachments": []}).text == ""
+    assert files(data_dir) == []
+
+
+def test_del_with_names_too_long_for_a_file_or_below_no_directory_succeeds(call, conf, tmp_path):
+    (tmp_path / "file").touch()
+
+    assert call("DEL", conf, CNI_CONTAINERID="c" * 300).text == ""
+    assert call("DEL", {**conf, "dataDir": str(tmp_path / "file" / "x")}).text == ""
+
+
+@pytest.mark.parametrize(
+    "member",
+    [{"mac": "zz"}, {"mac": "01:00:00:00:00:01"}, {"mtu": -5}, {"mtu": 10**11}, {"txQLen": 2**32}],
+    ids=str,
+)
+def test_del_leaves_out_what_no_interface_can_have(call, conf, container, data_dir, capsys, member):
+    data_dir.mkdir(parents=True)
+    (data_dir / "c1_eth0.json").write_text(json.dumps({"promisc": True, **member}))
+    before = container.by_name["eth0"]
+
+    assert call("DEL", conf).text == ""
+
+    after = container.by_name["eth0"]
+    assert (after.mac, after.mtu, after.queue_length) == (MAC, 1500, before.queue_length)
+    assert after.is_promiscuous
+    assert files(data_dir) == []
+    assert f"backup: {next(iter(member))} was" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("prev_result", [RESULT, None])

@@ -218,9 +218,65 @@ def test_what_the_kernel_refuses_is_named_and_leaves_nothing_changed(sandbox, ca
     message = caller("ADD", {**conf, **keys}).document["msg"]
 
     (key,) = keys
-    named = {"mtu": "MTU of eth0 to 67", "mac": "MAC address of eth0", "sysctl": "/proc/sys/net/"}
+    named = {"mtu": "MTU of eth0 to 67", "mac": "mac: address 01:", "sysctl": "/proc/sys/net/"}
     assert named[key] in message
     assert (state(sandbox), backups()) == (before, [])
+
+
+@pytest.mark.parametrize("order", [("eth0", "eth1"), ("eth1", "eth0")])
+def test_a_sysctl_of_two_interfaces_comes_back_with_the_last_of_them(sandbox, caller, conf, order):
+    conf = {**TUNING, "sysctl": {"net.core.somaxconn": "777"}, "prevResult": conf["prevResult"]}
+    before = sysctl(sandbox, "net/core/somaxconn")
+    for ifname in ("eth0", "eth1"):
+        dataclasses.replace(caller, ifname=ifname).add(conf)
+    first, last = (dataclasses.replace(caller, ifname=one) for one in order)
+
+    assert first("DEL", conf).text == ""
+    assert last("CHECK", conf).text == ""
+    assert last("DEL", conf).text == ""
+
+    assert sysctl(sandbox, "net/core/somaxconn") == before != "777"
+    assert backups() == []
+
+
+def test_an_empty_value_empties_a_list_and_is_refused_where_there_is_none(sandbox, caller, conf):
+    key = "net.ipv4.ip_local_reserved_ports"
+    sandbox.shell("echo 8000 > /proc/sys/net/ipv4/ip_local_reserved_ports", "c1")
+    conf = {**TUNING, "sysctl": {key: ""}, "prevResult": conf["prevResult"]}
+
+    caller.add(conf)
+
+    assert sysctl(sandbox, "net/ipv4/ip_local_reserved_ports") == ""
+    assert caller("CHECK", conf).text == ""
+    refused = caller("ADD", {**conf, "sysctl": {"net.core.somaxconn": ""}}).document["msg"]
+    assert "/proc/sys/net/core/somaxconn: Invalid argument" in refused
+
+
+def another_container(sandbox):
+    """The container goes without a DEL, and the next one gets the path of its namespace."""
+    sandbox.shell("ip netns del c1 && ip netns add c1")
+    sandbox.shell("ip -n c1 link add eth0 mtu 1300 type veth peer name v0")
+
+
+def test_a_late_del_leaves_the_container_alone_that_has_the_path_now(sandbox, caller, conf):
+    caller.add(conf)
+    another_container(sandbox)
+    sandbox.shell("echo 900 > /proc/sys/net/core/somaxconn", "c1")
+    before = state(sandbox)
+
+    assert caller("DEL", conf).text == ""
+
+    assert (state(sandbox), backups()) == (before, [])
+
+
+def test_an_add_does_not_keep_what_was_saved_of_a_container_that_is_gone(sandbox, caller, conf):
+    caller.add(conf)
+    another_container(sandbox)
+
+    caller.add({**TUNING, "mtu": 1400, "prevResult": conf["prevResult"]})
+
+    saved = json.loads((BACKUPS / "c1_eth0.json").read_text())
+    assert (saved["mtu"], "sysctl" in saved) == (1300, False)
 
 
 def test_a_parameter_that_cannot_be_read_is_set_all_the_same(sandbox, caller, conf):
@@ -359,6 +415,7 @@ def test_the_example_of_the_page_makes_what_the_page_shows(sandbox, caller):
             mac = result["interfaces"][-1]["mac"]
 
     text = (BACKUPS / "c1_eth0.json").read_text().replace(mac, "02:42:0a:01:00:02")
+    text = re.sub(r'"netns": \d+', '"netns": 4711', text)
     assert text == shown.rstrip("\n")
     for plugin in reversed(document["plugins"]):
         assert caller("DEL", {**plugin, **common}).text == ""

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from cni_meta.tuning.allowlist import require_allowed
 from cni_meta.tuning.attributes import ATTRIBUTES
-from cni_meta.tuning.backup import BackupFile, remove_stale
+from cni_meta.tuning.backup import Backup, BackupFile, remove_stale
 from cni_meta.tuning.changes import restore, save, set_attributes, state_of, write_sysctls
 from cni_meta.tuning.configuration import TuningConf, Wishes, wishes
+from cni_meta.tuning.cookie import netns_cookie
 from cni_meta.tuning.sysctls import Sysctl, Unreadable, is_same, read_value
 from cnicore.chained import result_so_far
 from cnicore.config import NetConf
@@ -40,9 +41,15 @@ def cni_add(request: Request, conf: TuningConf) -> Result:
     result, wanted = result_so_far(request), wishes(request, conf)
     require_allowed(wanted.sysctls)
     require_other_netns(request, wanted)
-    with namespaces(request.netns) as ns, rollback() as on_failure:
+    file = BackupFile(conf.data_dir, request.owner)
+    is_changing = bool(wanted.sysctls or wanted.attributes)
+    with (
+        namespaces(request.netns) as ns,
+        file.locked(make=is_changing),
+        rollback() as on_failure,
+    ):
         before = state_of(ns.container, request.owner, wanted)
-        save(before, conf.data_dir, request.owner, on_failure)
+        save(before, file, request.owner, on_failure)
         write_sysctls(ns.container, wanted.sysctls, before.sysctls, on_failure)
         set_attributes(ns.container, request.ifname, wanted, before.attributes, on_failure)
     return with_mac(result, request.ifname, wanted)
@@ -51,13 +58,13 @@ def cni_add(request: Request, conf: TuningConf) -> Result:
 @hookimpl
 def cni_del(request: Request, conf: TuningConf) -> None:
     file = BackupFile(conf.data_dir, request.owner)
-    saved = file.read()
-    if saved is None or not saved.is_of(request.owner):
-        return
-    with remaining_namespaces(request.netns) as ns:
-        if ns.container:
-            restore(ns.container, request.ifname, saved)
-    file.remove()
+    with file.locked():
+        saved = file.read()
+        if saved:
+            if not saved.is_of(request.owner):
+                return
+            put_back(request, file, saved)
+        file.remove()  # without a backup there may be what a crash left
 
 
 @hookimpl
@@ -88,6 +95,14 @@ def cni_status(request: Request, conf: TuningConf) -> None:
             f"dataDir: {existing} is no directory that can be written to: tuning could not remember"
             " there what it changes"
         )
+
+
+def put_back(request: Request, file: BackupFile, saved: Backup) -> None:
+    """Restore what is saved, unless the path of the namespace is another container's by now."""
+    with remaining_namespaces(request.netns) as ns:
+        cookie = netns_cookie(ns.container) if ns.container else 0
+        if ns.container and not saved.is_elsewhere(cookie):
+            restore(ns.container, request.ifname, saved, file.beside(cookie))
 
 
 def require_other_netns(request: Request, wanted: Wishes) -> None:

@@ -20,7 +20,7 @@ def require_allowed(sysctls: Iterable[Sysctl]) -> None:
     """Raise CniError unless a line of the list matches the whole name of each.
 
     Without a list everything is allowed. One that cannot be read allows nothing, and so does a link
-    to a file that is not there: there is meant to be a list.
+    that leads nowhere, be it a directory's: there is meant to be a list.
     """
     wanted = list(sysctls)
     lines = _lines(location.get()) if wanted else None
@@ -40,14 +40,21 @@ def _lines(path: str) -> list[str] | None:
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:
-        if not Path(path).is_symlink():
+        broken = next(
+            (one for one in (Path(path), *Path(path).parents) if _leads_nowhere(one)), None
+        )
+        if broken is None:
             return None
-        raise CniError(f"{path} is a link to a file that is not there: {REMEDY}") from error
+        raise CniError(f"{broken} is a link to a file that is not there: {REMEDY}") from error
     except OSError as error:
         raise CniError(f"could not read {path}: {reason(error)}: {REMEDY}") from error
     except UnicodeDecodeError as error:
         raise CniError(f"could not read {path}: it is no text: {REMEDY}") from error
     return [line.strip() for line in lines if line.strip()]
+
+
+def _leads_nowhere(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
 
 
 def _matches(line: str, name: str) -> bool:

@@ -1,18 +1,23 @@
 """What was there before: a file for each interface, which either implementation can restore.
 
-Its name and the members of the attributes are the reference's. Two members more, which that does
-not look at, say whose it is and what the sysctls were.
+Its name and the members of the attributes are the reference's. Three members more, which that
+does not look at, say whose it is, in which network namespace, and what the sysctls were.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from glob import escape
 from pathlib import Path
 from typing import Any
 
-from cni_meta.tuning.attributes import ATTRIBUTES, Value
+from cni_meta.tuning.attributes import ATTRIBUTES, Value, is_possible
 from cni_meta.tuning.sysctls import is_containers
 from cnicore.attempts import attempt_all
 from cnicore.documents import decode_object, encode
@@ -20,20 +25,24 @@ from cnicore.errors import CniError, DecodingFailure, system_errors
 from cnicore.owner import Owner, short, stale
 from cnicore.rollback import OnFailure
 
-OWNER, SYSCTLS = "owner", "sysctl"
+OWNER, SYSCTLS, NETNS = "owner", "sysctl", "netns"
 LONGEST_NAME = 250  # bytes of a file's name, less the suffix of a temporary one
+TEMPORARY = ("*.json.new", "~*.new")
+ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}  # what nobody can have made is not there
 
 
 @dataclass(frozen=True, slots=True)
 class Backup:
     """Values from before, attributes by their key and sysctls by their path, and whose they are.
 
-    `owner` is the tag of an attachment, empty if the reference wrote the file.
+    `owner` is the tag of an attachment, empty if the reference wrote the file. `netns` is the
+    cookie of the network namespace, 0 if it is not known.
     """
 
     owner: str = ""
     attributes: Mapping[str, Value] = field(default_factory=dict)
     sysctls: Mapping[str, str] = field(default_factory=dict)
+    netns: int = 0
 
     def after(self, earlier: Backup) -> Backup:
         """Both; what the earlier one has was there before this one."""
@@ -41,11 +50,21 @@ class Backup:
             self.owner,
             {**self.attributes, **earlier.attributes},
             {**self.sysctls, **earlier.sysctls},
+            self.netns,
         )
 
     def is_of(self, owner: Owner) -> bool:
         """Whether it is of that interface; names with "_" can give two of them the same file."""
         return not self.owner or self.owner.split("/")[1:] == owner.tag.split("/")[1:]
+
+    def is_elsewhere(self, netns: int) -> bool:
+        """Whether it is of another network namespace, so that nothing of it is true in this one."""
+        return bool(self.netns and netns and self.netns != netns)
+
+    def is_beside(self, owner: Owner) -> bool:
+        """Whether it is of another interface of the same container."""
+        container = owner.tag.split("/")[1:2]
+        return self.owner.split("/")[1:2] == container and not self.is_of(owner)
 
 
 class BackupFile:
@@ -53,8 +72,26 @@ class BackupFile:
 
     def __init__(self, directory: str, owner: Owner) -> None:
         name = f"{owner.container_id}_{owner.ifname}.json"
+        self._directory = Path(directory)
+        self._owner = owner
         self.path = Path(directory) / name
         self._temporary = Path(directory) / f"{short(name, LONGEST_NAME)}.new"
+
+    @contextmanager
+    def locked(self, *, make: bool = False) -> Iterator[None]:
+        """Keep out who changes another interface, and with it maybe the same parameters."""
+        if make:
+            with system_errors(self._writing):
+                self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with locked(self._directory):
+            yield
+
+    def beside(self, netns: int) -> list[Backup]:
+        """What is saved of the other interfaces of the container, if it is in that namespace."""
+        pattern = f"{escape(self._owner.container_id)}_*.json"
+        found = [backup for _, backup in _backups(self._directory, pattern)]
+        own = [backup for backup in found if backup.is_beside(self._owner)]
+        return [backup for backup in own if not backup.is_elsewhere(netns)]
 
     def read(self) -> Backup | None:
         """What the file holds, an empty backup if that is not to be understood, None without it."""
@@ -79,9 +116,13 @@ class BackupFile:
             with system_errors(f"read {self.path}"):
                 return self.path.read_bytes()
         except CniError as error:
-            if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in ABSENT:
                 return None
             raise
+
+    @property
+    def _writing(self) -> str:
+        return f"write {self.path}, which remembers what was there before"
 
     def _put_back(self, content: bytes | None) -> None:
         if content is None:
@@ -90,8 +131,8 @@ class BackupFile:
             self._write(content)
 
     def _write(self, content: bytes) -> None:
-        with system_errors(f"write {self.path}, which remembers what was there before"):
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with system_errors(self._writing):
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
             with open(os.open(self._temporary, flags, 0o600), "wb") as file:  # noqa: PTH123  (pathlib opens no descriptor)
                 file.write(content)
@@ -101,7 +142,8 @@ class BackupFile:
 def document_of(backup: Backup) -> dict[str, Any]:
     attributes = {key: backup.attributes[key] for key in ATTRIBUTES if key in backup.attributes}
     sysctls = {SYSCTLS: dict(backup.sysctls)} if backup.sysctls else {}
-    return {**attributes, OWNER: backup.owner, **sysctls}
+    netns = {NETNS: backup.netns} if backup.netns else {}
+    return {**attributes, OWNER: backup.owner, **netns, **sysctls}
 
 
 def parse(content: bytes) -> Backup:
@@ -110,18 +152,18 @@ def parse(content: bytes) -> Backup:
         document = decode_object(content, "backup")
     except DecodingFailure:
         return Backup()  # torn by a crash: what it said is lost
-    owner, sysctls = document.get(OWNER), document.get(SYSCTLS)
-    attributes = {
-        key: document[key]
-        for key, attribute in ATTRIBUTES.items()
-        if type(document.get(key)) is attribute.kind
-    }
+    owner, sysctls, netns = (document.get(key) for key in (OWNER, SYSCTLS, NETNS))
+    attributes = {key: document[key] for key in ATTRIBUTES if key in document}
+    impossible = [key for key, value in attributes.items() if not is_possible(key, value)]
+    for key in impossible:
+        print(f"backup: {key} was {attributes.pop(key)!r}, which is left out", file=sys.stderr)  # noqa: T201  (stdout is the answer's alone)
     texts = sysctls.items() if isinstance(sysctls, dict) else ()
     return Backup(
         owner if isinstance(owner, str) else "",
         attributes,
         # whoever can write the file must not reach the host's parameters
         {path: value for path, value in texts if isinstance(value, str) and is_containers(path)},
+        netns if type(netns) is int else 0,
     )
 
 
@@ -131,23 +173,46 @@ def remove_stale(directory: str, network: str, valid: Iterable[Owner]) -> None:
     The reference's stay: nothing tells which network they are of. Raises what failed after all were
     tried.
     """
-    tagged = dict(_owners(Path(directory)))
-    gone = stale(tagged.values(), network, valid)
-    with attempt_all() as attempt:
+    with locked(Path(directory)), attempt_all() as attempt:
+        tagged = {path: backup.owner for path, backup in _backups(Path(directory), "*.json")}
+        gone = stale(tagged.values(), network, valid)
         for path, tag in tagged.items():
             if tag in gone:
                 attempt(_remove, path)
+        for pattern in TEMPORARY:  # under the lock nobody is writing: a crash left them
+            for path in Path(directory).glob(pattern):
+                attempt(_remove, path)
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold flock(2) on the directory; one that is not there needs none."""
+    with ExitStack() as stack:
+        with system_errors(f"lock {directory}"), suppress_absence():
+            handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def suppress_absence() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in ABSENT:
+            raise
 
 
 def _remove(path: Path) -> None:
-    with system_errors(f"remove {path}"):
-        path.unlink(missing_ok=True)
+    with system_errors(f"remove {path}"), suppress_absence():
+        path.unlink()
 
 
-def _owners(directory: Path) -> Iterator[tuple[Path, str]]:
+def _backups(directory: Path, pattern: str) -> Iterator[tuple[Path, Backup]]:
     with system_errors(f"look for backups in {directory}"):
-        for path in directory.glob("*.json"):
+        for path in directory.glob(pattern):
             try:
-                yield path, parse(path.read_bytes()).owner
+                yield path, parse(path.read_bytes())
             except (FileNotFoundError, IsADirectoryError):
                 continue  # a DEL was faster, or it is none of ours

@@ -10,16 +10,15 @@ from typing import Any
 
 from pydantic import Field
 
-from cni_meta.tuning.attributes import Value
+from cni_meta.tuning.attributes import LARGEST, Value, interface_mac
 from cni_meta.tuning.sysctls import INTERFACE, Sysctl, sysctls_of
-from cnicore.addresses import parse_mac
 from cnicore.arguments import parse_arguments
 from cnicore.config import ConfModel, NetConf
 from cnicore.documents import fold_keys
 from cnicore.errors import InvalidNetworkConfig
 from cnicore.request import Request
 
-LARGEST = {"mtu": 2**31 - 1, "txQLen": 2**32 - 1}
+LARGEST_WISHES = {**LARGEST, "mtu": 65535}  # no IP packet is longer
 
 
 class TuningKeys(ConfModel):
@@ -82,7 +81,7 @@ def wishes(request: Request, conf: TuningConf) -> Wishes:
     """
     refuse_repeated_sysctls(request.stdin)
     ifname = request.ifname or INTERFACE  # STATUS is about no interface
-    sysctls = sysctls_of((conf.sysctl, conf.args.cni.sysctl), ifname)
+    sysctls = sysctls_of({"sysctl": conf.sysctl, "args.cni.sysctl": conf.args.cni.sysctl}, ifname)
     promisc, mtu, allmulti, length = (
         _winner(conf, key) for key in ("promisc", "mtu", "allmulti", "tx_q_len")
     )
@@ -112,15 +111,15 @@ def _mac(request: Request, conf: TuningConf) -> str:
         sources = {"args.cni.mac": conf.args.cni.mac}
     key, text = next(((key, text) for key, text in sources.items() if text), ("", ""))
     try:
-        return parse_mac(text) if text else ""
+        return interface_mac(text) if text else ""
     except ValueError as error:
         raise InvalidNetworkConfig(f"{key}: {error}") from error
 
 
 def _within(key: str, value: int, *, smallest: int) -> int:
-    if not smallest <= value <= LARGEST[key]:
+    if not smallest <= value <= LARGEST_WISHES[key]:
         raise InvalidNetworkConfig(
-            f"{key}: {value} is not possible: it must be from {smallest} to {LARGEST[key]}"
+            f"{key}: {value} is not possible: it must be from {smallest} to {LARGEST_WISHES[key]}"
         )
     return value
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cnicore.errors import CniError, InvalidNetworkConfig
@@ -23,36 +23,36 @@ class Sysctl:
     value: str
 
 
-def sysctls_of(sources: Iterable[Mapping[str, str]], ifname: str) -> tuple[Sysctl, ...]:
-    """The parameters of all sources; of the same one the later source's value.
+def sysctls_of(sources: Mapping[str, Mapping[str, str]], ifname: str) -> tuple[Sysctl, ...]:
+    """The parameters of all sources, by their key; of the same one the later source's value.
 
     Raises InvalidNetworkConfig.
     """
     found: dict[str, Sysctl] = {}
-    for source in sources:
+    for where, source in sources.items():
         own: dict[str, str] = {}
         for key, value in source.items():
-            sysctl = _parsed(key, value, ifname)
+            sysctl = _parsed(where, key, value, ifname)
             if own.setdefault(sysctl.path, value) != value:
                 raise InvalidNetworkConfig(
-                    f"sysctl: {sysctl.path} is duplicated with two values, under {key} and under"
+                    f"{where}: {sysctl.path} is duplicated with two values, under {key} and under"
                     " another spelling: write it once"
                 )
             found[sysctl.path] = sysctl
     return tuple(found.values())
 
 
-def _parsed(key: str, value: str, ifname: str) -> Sysctl:
+def _parsed(where: str, key: str, value: str, ifname: str) -> Sysctl:
     name = "/".join(part for part in key.replace(".", "/").split("/") if part)
     # after the dots, so that an interface may have some in its name
     path = name.replace(INTERFACE, ifname, 1)
     if not is_containers(path):
         raise InvalidNetworkConfig(
-            f'sysctl: invalid net sysctl key: "{key}": only parameters below net are the'
+            f'{where}: invalid net sysctl key: "{key}": only parameters below net are the'
             " container's own, the others are the host's"
         )
     if not value.isascii() or "\0" in value:
-        raise InvalidNetworkConfig(f"sysctl: the value of {key} must be ASCII text")
+        raise InvalidNetworkConfig(f"{where}: the value of {key} must be ASCII text")
     return Sysctl(name.replace("/", "."), path, value)
 
 
