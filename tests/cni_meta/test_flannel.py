@@ -2,9 +2,12 @@
 
 import dataclasses
 import json
+import os
 import stat
 
 import pytest
+
+from cni_meta.flannel import states
 
 CONF = {"cniVersion": "1.1.0", "name": "f", "type": "flannel"}
 ENV = """\
@@ -103,6 +106,9 @@ def names(data_dir):
         ({"delegate": {"ipam": {}}}, "delegate.ipam: 'delegate' dictionary must not have 'ipam'"),
         ({"delegate": {"type": 5}}, "delegate.type: 'delegate' dictionary, if present, must have"),
         ({"delegate": {"type": None}}, "delegate.type: "),
+        ({"delegate": {"type": ""}}, "delegate.type is empty: name a plugin, or leave the key"),
+        ({"subnetFile": ""}, "subnetFile is empty: write a path, or leave the key out"),
+        ({"dataDir": ""}, "dataDir is empty: write a path, or leave the key out"),
         ({"delegate": []}, "delegate: input should be an object, not a list"),
         ({"delegate": "bridge"}, "delegate: input should be an object"),
         ({"ipam": []}, "ipam: "),
@@ -438,6 +444,39 @@ def test_a_data_directory_that_is_none_is_named(call, conf, data_dir, recorder):
     assert not (recorder / "ADD").exists()
 
 
+@pytest.fixture
+def leftover(call, conf, data_dir, recorder):
+    """What two ADDs left that were killed before their file had its name."""
+    for _ in range(2):
+        pid = os.fork()
+        if not pid:
+            states.Path.rename = lambda *_: os._exit(9)
+            call("ADD", conf())
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+    return names(data_dir)
+
+
+def test_killed_adds_leave_one_file_that_is_no_state(leftover):
+    assert leftover == [".c1.new"]
+
+
+@pytest.mark.parametrize("verbs", [["DEL"], ["GC"], ["ADD", "DEL"]], ids=str)
+def test_what_a_killed_add_was_writing_goes(call, conf, data_dir, leftover, verbs):
+    (data_dir / ".keep").touch()
+
+    for verb in verbs:
+        assert call(verb, conf(**{"cni.dev/valid-attachments": []})).status == 0
+
+    assert names(data_dir) == [".keep"]
+
+
+def test_del_leaves_what_was_written_for_other_containers(call, conf, data_dir, leftover):
+    assert call("DEL", conf(), CNI_CONTAINERID="c2").text == ""
+
+    assert names(data_dir) == leftover
+
+
 # --- ADD that fails
 
 
@@ -556,6 +595,40 @@ def test_gc_forwards_the_list_and_drops_the_files_of_the_others(call, conf, data
     assert names(data_dir) == ["c1", "c3", "go1", "torn"]
 
 
+def test_gc_lets_the_delegate_delete_what_its_own_gc_may_not_know(call, conf, data_dir, recorder):
+    call.add(conf(delegate={"bridge": "br9"}), CNI_CONTAINERID="c2")
+
+    assert call("GC", conf(**{"cni.dev/valid-attachments": []})).text == ""
+
+    assert recorded(recorder, "DEL") == {**DELEGATED, "bridge": "br9"}
+    environ = (recorder / "DEL.env").read_text().splitlines()
+    wanted = {"CNI_COMMAND=DEL", "CNI_CONTAINERID=c2", "CNI_IFNAME=eth0", "CNI_NETNS="}
+    assert wanted <= set(environ)
+
+
+def test_gc_does_not_guess_the_interface_of_a_file_of_the_reference(call, conf, data_dir, recorder):
+    data_dir.mkdir()
+    (data_dir / "go1").write_text(json.dumps(DELEGATED))
+
+    assert call("GC", conf(**{"cni.dev/valid-attachments": []})).text == ""
+
+    assert not (recorder / "DEL").exists()
+    assert names(data_dir) == []
+
+
+def test_gc_keeps_the_file_of_what_the_delegate_cannot_delete(
+    call, conf, data_dir, recorder, plugin_directory
+):
+    call.add(conf())
+    plugin = plugin_directory / "bridge"
+    plugin.write_text(plugin.read_text().replace("if test -e", "if test $CNI_COMMAND = DEL -o -e"))
+
+    outcome = call("GC", conf(**{"cni.dev/valid-attachments": []}))
+
+    assert outcome.document == {"code": 42, "msg": "no luck"}
+    assert names(data_dir) == ["c1"]
+
+
 def test_gc_without_a_list_removes_nothing(call, conf, data_dir, recorder):
     call.add(conf())
 
@@ -581,6 +654,22 @@ def test_status_is_the_delegates_when_flanneld_is_there(call, conf, recorder):
 
     (recorder / "fails").touch()
     assert call("STATUS", conf()).document["code"] == 42
+
+
+def test_status_is_50_without_the_delegate(call, conf, plugin_directory):
+    (plugin_directory / "bridge").unlink()
+
+    document = call("STATUS", conf()).document
+
+    assert document["code"] == 50
+    assert document["msg"].startswith('failed to find plugin "bridge" in path [')
+    assert document["msg"].endswith("]: install it into one of these, or correct delegate.type")
+
+
+def test_with_an_empty_directory_there_is_nothing_to_delete(call, conf, recorder):
+    assert call("DEL", conf(dataDir="")).text == ""
+    assert call("CHECK", conf(dataDir="")).document["code"] == 7
+    assert not (recorder / "DEL").exists()
 
 
 def test_a_container_id_stays_in_the_directory(call, conf, recorder):

@@ -1,10 +1,12 @@
 """vrf, on the kernel in memory."""
 
 import dataclasses
+from contextlib import contextmanager
 
 import pytest
 
 from cnicore.addresses import parse_address, parse_cidr
+from cnicore.errors import CniError
 from cnicore.net.link import Link
 from cnicore.net.route import KernelRoute
 from cnicore.result import Route
@@ -116,6 +118,38 @@ def test_del_of_a_name_that_cannot_be_succeeds_and_the_others_say_so(call, conta
 
 
 # --- ADD
+
+
+@pytest.mark.parametrize("verb", ["ADD", "ADD that fails", "DEL"])
+def test_nobody_else_chooses_a_table_or_joins_meanwhile(
+    call, container, fake_kernel, monkeypatch, verb
+):
+    """Else two ADDs take one table, or one of them deletes the VRF that the other one joined."""
+
+    @contextmanager
+    def noting(self):
+        self.note("lock")
+        try:
+            yield
+        finally:
+            self.note("unlock")
+
+    if verb == "DEL":
+        call.add(CONF)
+    elif verb == "ADD that fails":
+        monkeypatch.setattr(type(container), "put_route", failing)
+    monkeypatch.setattr(type(container), "one_at_a_time", noting)
+    fake_kernel.calls.clear()
+
+    assert call(verb[:3], CONF).status == (verb == "ADD that fails")
+
+    names = [one[1] for one in fake_kernel.calls if one[1] != "open"]
+    assert (names[0], names[-1]) == ("lock", "unlock")
+    assert "delete_link" in names or verb == "ADD"
+
+
+def failing(*_):
+    raise CniError("no luck")
 
 
 @pytest.mark.parametrize("key", ["vrfname", "vrfName", "VRFNAME"])

@@ -123,6 +123,19 @@ def test_routes_that_are_gone_are_found_out(container, route, message):
     ).startswith(message)
 
 
+@pytest.mark.parametrize("named", [None, 0, 254])
+def test_a_route_of_the_main_table_may_have_been_moved(container, named):
+    wanted = (Route(EVERYWHERE, table=named),)
+    verify.verify_routes(container, container.link("eth0"), IPS, wanted)
+    container.delete_route("eth0", EVERYWHERE)
+    container.add_route("eth0", Route(EVERYWHERE, ip_address("10.0.0.1"), table=100))
+    assert "not found" in message_of(
+        verify.verify_routes, container, container.link("eth0"), IPS, wanted
+    )
+    container.add_rule(ADDRESS.ip, 100)
+    verify.verify_routes(container, container.link("eth0"), IPS, wanted)
+
+
 def test_another_gateway_is_found_out_unless_it_is_a_default_routes(container):
     there, elsewhere = ip_address("10.0.0.1"), ip_address("10.0.0.2")
     eth0 = container.link("eth0")

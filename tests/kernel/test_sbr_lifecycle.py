@@ -377,6 +377,70 @@ def test_check_holds_the_default_route_against_the_configured_gateway(uplinks, c
     assert "does not go through 10.1.0.254, as gateways" in caller("CHECK", conf).document["msg"]
 
 
+@pytest.mark.parametrize(
+    ("tampering", "complaint"),
+    [
+        (
+            "ip route replace default via 10.9.0.77 onlink dev eth1 table 100",
+            "the default route in table 100 of 10.1.0.2/24 does not go through 10.1.0.1, as prev",
+        ),
+        (
+            "ip route replace default dev eth1 table 100",
+            "the default route in table 100 of 10.1.0.2/24 does not go through 10.1.0.1, as prev",
+        ),
+        (
+            "ip -6 route del default table 101; ip -6 route add default dev eth1 table 101",
+            "the default route in table 101 of fd01::2/64 does not go through fd01::1, as prev",
+        ),
+        ("ip route del 10.1.0.0/24", "lost the route to 10.1.0.0/24 that prefers 10.1.0.2, as add"),
+        ("ip -6 route del fd01::/64", "lost the route to fd01::/64 that prefers fd01::2, as add"),
+        ("ip route flush table main", "lost the route to 10.1.0.0/24 that prefers 10.1.0.2, as"),
+        ("ip -6 route flush table main", "lost the route to fd01::/64 that prefers fd01::2, as"),
+        (
+            "ip route add default dev eth1 metric 9",
+            "a default route is in the main table again, where it competes with those of other",
+        ),
+        (
+            "ip -6 route add default via fd01::1 dev eth1 metric 9",
+            "a default route via fd01::1 is in the main table again, where it competes",
+        ),
+    ],
+)
+def test_check_sees_other_gateways_and_what_main_has_again_or_no_more(
+    uplinks, caller, tampering, complaint
+):
+    conf = conf_for(1, addSourceHints=True)
+    caller.add(conf)
+    assert caller("CHECK", conf).text == ""
+    uplinks.shell(tampering, CONTAINER)
+
+    assert complaint in caller("CHECK", conf).document["msg"]
+
+
+def test_check_takes_the_gateways_of_the_results_routes_and_those_that_announce_themselves(
+    uplinks, caller
+):
+    uplinks.shell("ip route add default via 10.1.0.9 dev eth1 metric 7", CONTAINER)
+    routes = [{"dst": "0.0.0.0/0", "gw": "10.1.0.9"}]
+    conf = {**CONF, "prevResult": {**result(1), "routes": routes}}
+    caller.add(conf)
+    uplinks.shell(
+        "ip -6 route replace default via fe80::9 dev eth1 table 101 proto ra;"
+        "ip -6 route add default via fe80::9 dev eth1 metric 512 proto ra",
+        CONTAINER,
+    )
+
+    assert caller("CHECK", conf).text == ""
+
+
+def test_check_takes_one_hop_of_several_as_the_reference_leaves_it(uplinks, caller):
+    conf = conf_for(1)
+    caller.add(conf)
+    uplinks.shell("ip -6 route append default via fe80::9 dev eth1", CONTAINER)
+
+    assert caller("CHECK", conf).text == ""
+
+
 @KEYS
 def test_check_finds_every_healthy_attachment_healthy(uplinks, caller, keys):
     caller.add(conf_for(1, **keys))

@@ -62,7 +62,11 @@ def cni_config() -> type[NetConf]:
 def cni_add(request: Request, conf: VrfConf) -> Result:
     require_name(conf)
     result = result_so_far(request)
-    with namespaces(request.netns) as ns, rollback() as on_failure:
+    with (
+        namespaces(request.netns) as ns,
+        ns.container.one_at_a_time(),
+        rollback() as on_failure,
+    ):
         link = ns.container.link(request.ifname)
         vrf = find_or_create(ns.container, conf, on_failure)
         if link.master != vrf.index:
@@ -77,7 +81,8 @@ def cni_del(request: Request, conf: VrfConf) -> None:
         return  # an ADD refuses it
     with remaining_namespaces(request.netns) as ns:
         if ns.container:
-            leave(ns.container, request.ifname, conf.vrfname)
+            with ns.container.one_at_a_time():
+                leave(ns.container, request.ifname, conf.vrfname)
 
 
 @hookimpl

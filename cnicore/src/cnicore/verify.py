@@ -68,14 +68,14 @@ def verify_routes(
 ) -> None:
     """Raise CniError unless every route leads through the link, in its table, to its gateway.
 
-    A route without a table may be where chained plugins moved it: sbr to a table that a rule leads
-    the addresses to, vrf to that of the link's VRF.
+    A route of the main table, which is that of one that names none, may be where chained plugins
+    moved it: sbr to a table that a rule leads the addresses to, vrf to that of the link's VRF.
     """
     present, tables = ns.routes(), tables_of(ns, link, ips)
     gateways = first_gateways(ips)
     for route in routes:
         expected = with_gateway(route, gateways)
-        in_tables = tables if route.table is None else {route.table or RT_TABLE_MAIN}
+        in_tables = tables if route.table in {None, 0, RT_TABLE_MAIN} else {route.table}
         candidates = [one for one in present if one.table in in_tables]
         if not any(is_like(candidate, link, expected) for candidate in candidates):
             via = f" via {expected.gw}" if expected.gw else ""

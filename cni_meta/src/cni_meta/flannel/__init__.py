@@ -7,10 +7,11 @@ bridge with host-local. DEL gets the one that ADD had, whatever subnet.env says 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from cni_meta.flannel import states
-from cni_meta.flannel.delegation import FlannelConf, compose
+from cni_meta.flannel.delegation import FlannelConf, compose, require_paths
 from cni_meta.flannel.subnet import read_subnet
 from cnicore.attempts import attempt_all
 from cnicore.config import NetConf
@@ -18,6 +19,8 @@ from cnicore.delegate import delegate_add, delegate_verb, is_ours
 from cnicore.documents import Document, fold_keys
 from cnicore.errors import CniError, PluginNotAvailable, TryAgainLater
 from cnicore.hookspecs import hookimpl
+from cnicore.lookup import find_plugin_file
+from cnicore.owner import Owner
 from cnicore.request import VALID_ATTACHMENTS, Request
 from cnicore.result import Result
 from cnicore.rollback import rollback
@@ -42,8 +45,11 @@ def cni_add(request: Request, conf: FlannelConf) -> Result:
 
 @hookimpl
 def cni_del(request: Request, conf: FlannelConf) -> None:
+    if not conf.data_dir:
+        return  # an ADD refuses it
     state = states.find(Path(conf.data_dir), request.owner)
     if state is None:
+        states.remove_leftovers(Path(conf.data_dir), request.owner)
         return
     document = saved_configuration(state) or configuration_now(request, conf, state)
     if document:
@@ -53,6 +59,7 @@ def cni_del(request: Request, conf: FlannelConf) -> None:
 
 @hookimpl
 def cni_check(request: Request, conf: FlannelConf) -> None:
+    require_paths(conf)
     state = states.find(Path(conf.data_dir), request.owner)
     document = saved_configuration(state) if state else None
     if document is None:
@@ -73,18 +80,57 @@ def cni_gc(request: Request, conf: FlannelConf) -> None:
     listed = {key: request.document[key] for key in VALID_ATTACHMENTS if key in request.document}
     delegate_verb(document["type"], request.with_document({**document, **listed}))
     with attempt_all() as attempt:
-        for file in states.stale(Path(conf.data_dir), request.network, set(valid)):
-            attempt(states.remove, file)
+        attempt(states.remove_leftovers, Path(conf.data_dir))
+        for state, owner in states.stale(Path(conf.data_dir), request.network, set(valid)):
+            attempt(discard, request, state, owner)
+
+
+def discard(request: Request, state: states.State, owner: Owner) -> None:
+    """Let the delegate delete an attachment that is not valid: its GC may not know it, or not all.
+
+    Of a file of the reference nobody knows the interface.
+    """
+    document = saved_configuration(state)
+    if document and owner.ifname:
+        delegate_verb(document["type"], deletion(request, owner).with_document(document))
+    states.remove(state.file)
+
+
+def deletion(request: Request, owner: Owner) -> Request:
+    """The call that a runtime makes for a container whose namespace is gone."""
+    variables = {
+        "CNI_CONTAINERID": owner.container_id,
+        "CNI_IFNAME": owner.ifname,
+        "CNI_NETNS": "",
+    }
+    return replace(
+        request.with_verb("DEL"),
+        container_id=owner.container_id,
+        ifname=owner.ifname,
+        netns="",
+        environ={**request.environ, **variables, "CNI_COMMAND": "DEL"},
+    )
 
 
 @hookimpl
 def cni_status(request: Request, conf: FlannelConf) -> None:
     document = current_configuration(request, conf, PluginNotAvailable)
+    require_delegate(document["type"], request)
     delegate_verb(document["type"], request.with_document(document))
+
+
+def require_delegate(plugin_type: str, request: Request) -> None:
+    try:
+        find_plugin_file(plugin_type, request.path.split(":"))
+    except CniError as error:
+        raise PluginNotAvailable(
+            f"{error.msg}: install it into one of these, or correct delegate.type"
+        ) from error
 
 
 def current_configuration(request: Request, conf: FlannelConf, failure: type[CniError]) -> Document:
     """The delegate's configuration by what flanneld says now, or `failure` if it says nothing."""
+    require_paths(conf)
     return compose(request, conf, read_subnet(conf.subnet_file, failure))
 
 

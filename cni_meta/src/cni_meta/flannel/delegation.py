@@ -32,6 +32,12 @@ class FlannelConf(NetConf):
     )
 
 
+def require_paths(conf: FlannelConf) -> None:
+    for key, path in (("subnetFile", conf.subnet_file), ("dataDir", conf.data_dir)):
+        if not path:
+            raise InvalidNetworkConfig(f"{key} is empty: write a path, or leave the key out")
+
+
 def compose(request: Request, conf: FlannelConf, subnet: Subnet) -> Document:
     """The delegate's configuration; what `delegate` says itself is left as it is.
 
@@ -63,6 +69,10 @@ def require_sound(delegate: Document) -> None:
         raise InvalidNetworkConfig(
             "delegate.type: 'delegate' dictionary, if present, must have (string) 'type' field,"
             f" not {kind_of(delegate['type'])}"
+        )
+    if delegate.get("type") == "":
+        raise InvalidNetworkConfig(
+            "delegate.type is empty: name a plugin, or leave the key out for bridge"
         )
 
 

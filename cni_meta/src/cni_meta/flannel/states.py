@@ -24,6 +24,7 @@ from cnicore.rollback import OnFailure
 INTERFACE = "cni.flannel/ifname"
 SEPARATOR = ":"  # neither a container id nor an interface's name contains it
 NOT_STATE = "."  # no container id begins with it
+NEW = ".new"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +101,17 @@ def put_back(file: Path, data: bytes | None) -> None:
     """Give the file the content that it had, None if there was none."""
     if data is None:
         remove(file)
-    else:
+        return
+    with system_errors(f"put back {file}"), locked(file.parent):
         replace_file(file, data)
 
 
 @contextmanager
 def locked(directory: Path) -> Iterator[int]:
-    """Keep interfaces of one container from choosing the same file at the same time."""
+    """Keep interfaces of one container from choosing the same file at the same time.
+
+    Who holds the lock is the only one that writes: a new file that is there then is a leftover.
+    """
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -134,7 +139,8 @@ def encode_state(document: Document) -> bytes:
 
 
 def replace_file(file: Path, data: bytes) -> None:
-    temporary = file.with_name(f"{NOT_STATE}{file.name}.{os.getpid()}")
+    """Write the file, all of it or nothing; the directory must be locked."""
+    temporary = new_file(file)
     try:
         temporary.touch(mode=0o600)
         with temporary.open("wb") as stream:
@@ -147,10 +153,30 @@ def replace_file(file: Path, data: bytes) -> None:
         raise
 
 
+def new_file(file: Path) -> Path:
+    """Where the file is written; always the same, so that a killed ADD leaves one at most."""
+    return file.with_name(f"{NOT_STATE}{file.name}{NEW}")
+
+
 def remove(file: Path) -> None:
     """Remove a file; absent is as wished. Raises CniError."""
-    with system_errors(f"remove {file}"):
+    with system_errors(f"remove {file}"), locked(file.parent):
         file.unlink(missing_ok=True)
+        new_file(file).unlink(missing_ok=True)
+
+
+def remove_leftovers(directory: Path, owner: Owner | None = None) -> None:
+    """Remove what killed ADDs were writing, only those for the attachment if one is given."""
+    with system_errors(f"remove leftovers in {directory}"):
+        names = (first_file(directory, owner), second_file(directory, owner)) if owner else ()
+        wanted = {new_file(file) for file in names}
+        found = [
+            file for file in directory.glob(f"{NOT_STATE}*{NEW}") if file in wanted or not owner
+        ]
+        if found:
+            with locked(directory):
+                for file in found:
+                    file.unlink(missing_ok=True)
 
 
 def files(directory: Path) -> list[Path]:
@@ -161,15 +187,18 @@ def files(directory: Path) -> list[Path]:
             return []
 
 
-def stale(directory: Path, network: str, valid: set[Owner]) -> Iterator[Path]:
-    """The network's files of attachments that are not valid; torn ones say no network."""
+def stale(directory: Path, network: str, valid: set[Owner]) -> Iterator[tuple[State, Owner]]:
+    """The network's attachments that are not valid; torn files say no network.
+
+    The owner has no interface if the file is the reference's.
+    """
     for file in files(directory):
         state = read(file)
         if state and state.document and state.document["name"] == network:
-            ifname = state.document.get(INTERFACE)
+            ifname = state.document.get(INTERFACE, "")
             owner = Owner(network, file.name.partition(SEPARATOR)[0], str(ifname))
-            if not is_valid(owner, valid, any_interface=ifname is None):
-                yield file
+            if not is_valid(owner, valid, any_interface=not ifname):
+                yield state, owner
 
 
 def is_valid(owner: Owner, valid: set[Owner], *, any_interface: bool) -> bool:

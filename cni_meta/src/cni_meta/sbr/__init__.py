@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import Field
 
-from cni_meta.sbr.checks import verify
+from cni_meta.sbr.checks import announced_gateways, verify_main, verify_rules, verify_tables
 from cni_meta.sbr.main_table import clear, clear_but_for_subnets
-from cni_meta.sbr.moving import divide, require_rule
+from cni_meta.sbr.moving import RESERVED, divide, require_rule
 from cni_meta.sbr.selection import addresses_of, known_addresses
 from cni_meta.sbr.teardown import remove
 from cnicore.addresses import parse_address
@@ -85,10 +85,19 @@ def cni_del(request: Request, conf: SbrConf) -> None:
 
 @hookimpl
 def cni_check(request: Request, conf: SbrConf) -> None:
-    ips = addresses_of(required_prev_result(request), request.ifname)
+    result = required_prev_result(request)
+    ips = addresses_of(result, request.ifname)
     gateways = static_gateways(conf)
     with namespaces(request.netns) as ns:
-        verify(ns.container, request.ifname, ips, gateways, conf.table)
+        link = ns.container.link(request.ifname)
+        if conf.table:
+            verify_rules(ns.container, ips, conf.table)
+            return
+        present = ns.container.exact_routes()
+        routes = [route for route in present if route.link == link.index]
+        others = [route for route in present if route.link != link.index]
+        verify_tables(ns.container, routes, ips, gateways, announced_gateways(result))
+        verify_main(routes, others, ips, has_hints=conf.add_source_hints)
 
 
 @hookimpl
@@ -112,6 +121,7 @@ def static_gateways(conf: SbrConf) -> Mapping[int, Address]:
 
     Raises InvalidNetworkConfig.
     """
+    require_own_table(conf)
     if conf.table:
         return {}
     gateways: dict[int, Address] = {}
@@ -124,6 +134,14 @@ def static_gateways(conf: SbrConf) -> Mapping[int, Address]:
             )
         gateways[gateway.version] = gateway
     return gateways
+
+
+def require_own_table(conf: SbrConf) -> None:
+    if conf.table in RESERVED:
+        raise InvalidNetworkConfig(
+            f"table: {conf.table} is the kernel's own (253 default, 254 main, 255 local): use"
+            " another number"
+        )
 
 
 def parse_gateway(index: int, text: str) -> Address:
