@@ -156,6 +156,7 @@ def test_the_code_on_the_page_keeps_to_the_projects_style(desk):
     for command in (["format", "--check"], ["check", *ignored]):
         done = subprocess.run(
             [*ruff, *command, *settings, *sources],
+            cwd=ROOT,  # where the settings' own paths begin
             capture_output=True,
             text=True,
             check=False,
