@@ -48,19 +48,22 @@ VRF = (
         "An ADD of vrf that fails leaves no VRF.",
         "The reference leaves the one that it has made.",
         REFUSED,
-        ("1 ADD/c1/link/blue/*", "1 ADD/c1/rules"),
+        ("1 ADD/c1/link/blue/*", "1 ADD/c1/sysctl/*/blue/*", "1 ADD/c1/rules"),
     ),
     Intended(
         "DEL of vrf takes an interface from the VRF only.",
         "The reference takes it from whatever master it has by then.",
         ("vrf has a master",),
-        ("2 DEL/c1/link/*",),
+        ("2 DEL/c1/link/*", "2 DEL/c1/sysctl/*/blue/*"),
     ),
     Intended(
         "DEL of vrf succeeds when the interface is gone, and deletes the VRF without members.",
         "The reference fails for ever.",
         ("vrf no interface", "vrf DEL after the interface is gone"),
-        ("* DEL/status", "* DEL/error/code", "* DEL/c1/link/blue/*", "2 DEL/c1/rules"),
+        (
+            *("* DEL/status", "* DEL/error/code", "2 DEL/c1/rules"),
+            *("* DEL/c1/link/blue/*", "* DEL/c1/sysctl/*/blue/*"),
+        ),
     ),
 )
 """Differences that only such a kernel shows; the page of the plugin tells of them."""
