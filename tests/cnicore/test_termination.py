@@ -60,6 +60,15 @@ except Exception as error:
     raise ValueError("cannot decode") from error
 """
 
+DURING_A_CLASS = """
+class Name:
+    def __set_name__(self, owner, name):
+        terminate()
+
+class Named:
+    name = Name()
+"""
+
 SWALLOWED = """
 for _ in range(3):
     try:
@@ -116,9 +125,18 @@ def run(directory: Path) -> subprocess.CompletedProcess[bytes]:
         ("pass", "terminate()"),
         ('delegate_add("leaf", request)', ""),
         (DURING_A_DECODE, ""),
+        (DURING_A_CLASS, ""),
+        ("import acme_leaf", DURING_A_CLASS),
         (SWALLOWED, ""),
     ],
-    ids=["import", "import of a delegate", "decode", "swallowed"],
+    ids=[
+        "import",
+        "import of a delegate",
+        "decode",
+        "class",
+        "class in an import",
+        "swallowed",
+    ],
 )
 def test_it_is_never_taken_for_another_failure(add, lines, before):
     done, is_left = add(lines, before)

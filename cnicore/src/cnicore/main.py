@@ -202,8 +202,8 @@ def error_document(error: BaseException) -> dict[str, object]:
     if isinstance(error, BaseExceptionGroup):
         errors = list(_each(error))
         return {**error_document(errors[0]), "details": "; ".join(map(str, errors))}
-    if isinstance(error, Terminated):
-        return {"code": CniError.code, "msg": str(error)}
+    if terminated := _termination(error):
+        return {"code": CniError.code, "msg": str(terminated)}
     if isinstance(error, PermissionError) and os.geteuid():
         needs = "run the plugin as root: it needs CAP_SYS_ADMIN and CAP_NET_ADMIN"
         return {"code": CniError.code, "msg": f"{reason(error)}: {needs}"}
@@ -212,6 +212,13 @@ def error_document(error: BaseException) -> dict[str, object]:
         return {"code": CniError.code, "msg": f"{type(error).__name__}: {error}"}
     document: dict[str, object] = {"code": error.code, "msg": error.msg}
     return {**document, "details": error.details} if error.details else document
+
+
+def _termination(error: BaseException | None) -> Terminated | None:
+    """The signal behind the error: Python 3.11 makes a RuntimeError of what ends `__set_name__`."""
+    while error is not None and not isinstance(error, Terminated):
+        error = error.__cause__
+    return error
 
 
 def _each(error: BaseException) -> Iterator[BaseException]:
