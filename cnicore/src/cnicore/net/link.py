@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 IFF_UP, IFF_PROMISC, IFF_ALLMULTI = 0x1, 0x100, 0x200
 RTEXT_FILTER_BRVLAN = 2
+IPVLAN_MODES = ("l2", "l3", "l3s")  # linux/if_link.h, by number
 BRIDGE_VLAN_PVID, BRIDGE_VLAN_UNTAGGED = 0x2, 0x4  # linux/if_bridge.h
 
 
@@ -28,7 +29,8 @@ class Link:
 
     `promiscuity` counts everything that asked for it, `is_promiscuous` and `takes_all_multicast`
     are what was set by hand. `filters_vlans` is a bridge's, `hairpin` and `isolated` are those of a
-    bridge's port, `table` is a VRF's.
+    bridge's port, `table` is a VRF's, `mode` a macvlan's or ipvlan's, `vlan` a VLAN's id. `peer` is
+    the other end of a veth, or what a link is on top of; that may be in another namespace.
     """
 
     index: int
@@ -49,6 +51,8 @@ class Link:
     takes_all_multicast: bool = False
     queue_length: int = 0
     table: int = 0
+    mode: str = ""
+    vlan: int = 0
 
 
 class LinkNotFound(CniError):
@@ -89,7 +93,7 @@ class Links:
         A bridge with a MAC address of its own keeps it; others take that of one of their ports.
         """
         data = [("IFLA_BR_VLAN_FILTERING", 1)] if vlan_filtering else []
-        attributes = [*_mtu(mtu), _kind("bridge", data)]
+        attributes = [*mtu_if_set(mtu), link_info("bridge", data)]
         if mac:
             attributes.append(("IFLA_ADDRESS", mac))
         with tolerate(errno.EEXIST):
@@ -112,14 +116,14 @@ class Links:
 
         In place it takes under a millisecond; moving an end later takes twenty.
         """
-        remote = [("IFLA_IFNAME", peer), *_mtu(mtu)]
+        remote = [("IFLA_IFNAME", peer), *mtu_if_set(mtu)]
         if peer_mac:
             remote.append(("IFLA_ADDRESS", peer_mac))
         if peer_in.fd is not None:
             remote.append(("IFLA_NET_NS_FD", peer_in.fd))
         attributes = [
-            *_mtu(mtu),
-            _kind("veth", [("VETH_INFO_PEER", {"index": 0, "attrs": remote})]),
+            *mtu_if_set(mtu),
+            link_info("veth", [("VETH_INFO_PEER", {"index": 0, "attrs": remote})]),
         ]
         if master:
             attributes.append(("IFLA_MASTER", self.link(master).index))
@@ -127,14 +131,14 @@ class Links:
 
     def add_ifb(self, name: str, *, mtu: int) -> None:
         """Create an intermediate device, up and without a queue of its own: it gets a qdisc."""
-        message = _message(name, [*_mtu(mtu), ("IFLA_TXQLEN", 0), _kind("ifb", [])])
+        message = _message(name, [*mtu_if_set(mtu), ("IFLA_TXQLEN", 0), link_info("ifb")])
         message["flags"] = message["change"] = IFF_UP
         self._create(f"create the ifb {name}", message)
 
     def can_make(self, kind: str) -> bool:
         """Whether the kernel has links of that kind, asked for one that cannot be named so."""
         try:
-            self._create(f"try the kind {kind}", _message("/", [_kind(kind, [])]))
+            self._create(f"try the kind {kind}", _message("/", [link_info(kind)]))
         except KernelError as error:
             return error.errno != errno.EOPNOTSUPP
         return True
@@ -227,14 +231,16 @@ def _message(name: str = "", attributes: list[Any] | None = None, index: int = 0
     return message
 
 
-def _kind(kind: str, data: list[Any]) -> tuple[str, Any]:
+def link_info(kind: str, data: Sequence[tuple[str, Any]] = ()) -> tuple[str, Any]:
+    """The attribute that says of what kind a new link is, with what its driver is told."""
     info: list[Any] = [("IFLA_INFO_KIND", kind)]
     if data:
-        info.append(("IFLA_INFO_DATA", {"attrs": data}))
+        info.append(("IFLA_INFO_DATA", {"attrs": list(data)}))
     return "IFLA_LINKINFO", {"attrs": info}
 
 
-def _mtu(mtu: int) -> list[tuple[str, int]]:
+def mtu_if_set(mtu: int) -> list[tuple[str, int]]:
+    """The attribute for an MTU; none for 0, the kernel's own."""
     return [("IFLA_MTU", mtu)] if mtu > 0 else []
 
 
@@ -248,6 +254,12 @@ def _details(info: Any, part: str) -> Callable[[str], Any]:
     details = info.get_attr(part) if info else None
     # absent, or of a driver whose details stay bytes
     return getattr(details, "get_attr", lambda _: None)
+
+
+def _mode(own: Callable[[str], Any]) -> str:
+    number = own("IFLA_IPVLAN_MODE")
+    ipvlan = "" if number is None else IPVLAN_MODES[number]
+    return own("IFLA_MACVLAN_MODE") or ipvlan
 
 
 def _text(message: Any, name: str) -> str:
@@ -278,4 +290,6 @@ def _decode(message: Any) -> Link:
         takes_all_multicast=bool(message["flags"] & IFF_ALLMULTI),
         queue_length=message.get_attr("IFLA_TXQLEN") or 0,
         table=own("IFLA_VRF_TABLE") or 0,
+        mode=_mode(own),
+        vlan=own("IFLA_VLAN_ID") or 0,
     )

@@ -10,18 +10,33 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cnicore.net.address import Addresses
+from cnicore.net.device import Devices
 from cnicore.net.link import Links
 from cnicore.net.link_settings import LinkSettings
 from cnicore.net.netlink import Netlink
 from cnicore.net.qdisc import Qdiscs
 from cnicore.net.route import Routes
 from cnicore.net.rule import Rules
+from cnicore.net.sublink import Sublinks
 from cnicore.net.switch import NetnsGone, inside, open_netns
 from cnicore.net.sysctl import Sysctls
 from cnicore.net.traffic import Traffic
+from cnicore.net.tuntap import Taps
 
 
-class Namespace(Links, LinkSettings, Addresses, Routes, Rules, Qdiscs, Sysctls, Traffic):
+class Namespace(
+    Links,
+    Sublinks,
+    LinkSettings,
+    Taps,
+    Devices,
+    Addresses,
+    Routes,
+    Rules,
+    Qdiscs,
+    Sysctls,
+    Traffic,
+):
     """One network namespace: links, addresses, routes, rules, queues, sysctls, traffic.
 
     `path` is empty for the namespace that this process is in.

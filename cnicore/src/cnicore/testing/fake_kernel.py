@@ -16,11 +16,14 @@ from cnicore.net.netlink import KernelError
 from cnicore.net.route import RT_TABLE_MAIN, KernelRoute
 from cnicore.net.switch import NetnsGone
 from cnicore.result import Address, Cidr, Route
+from cnicore.testing.fake_device import FakeDevices
 from cnicore.testing.fake_firewall import FakeFirewall
 from cnicore.testing.fake_link_settings import FakeLinkSettings
 from cnicore.testing.fake_qdiscs import FakeQdiscs
 from cnicore.testing.fake_rules import FakeRules
+from cnicore.testing.fake_sublinks import FakeSublinks
 from cnicore.testing.fake_traffic import FakeTraffic
+from cnicore.testing.fake_tuntap import FakeTaps
 
 
 class FakeKernel:
@@ -76,7 +79,16 @@ class FakeKernel:
         return state
 
 
-class FakeNamespace(FakeLinkSettings, FakeRules, FakeQdiscs, FakeTraffic, Namespace):
+class FakeNamespace(
+    FakeSublinks,
+    FakeLinkSettings,
+    FakeTaps,
+    FakeDevices,
+    FakeRules,
+    FakeQdiscs,
+    FakeTraffic,
+    Namespace,
+):
     """A handle on one namespace of a FakeKernel; parts of it are in modules beside this one."""
 
     def __init__(self, kernel: FakeKernel, path: str) -> None:

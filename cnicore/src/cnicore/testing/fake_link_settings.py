@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from typing import Any
 
 from cnicore.net.link import Link
@@ -31,6 +32,13 @@ class FakeLinkSettings:
 
     def _add_link(self, link: Link) -> None:
         raise NotImplementedError
+
+    def rename(self, name: str, new: str) -> None:
+        self.note("rename", name, new)
+        if new in self.by_name:
+            raise KernelError(f"rename {name} to {new}", errno.EEXIST)
+        self.by_name[new] = replace(self.by_name.pop(name), name=new)
+        self.cidrs[new] = self.cidrs.pop(name, [])
 
     def set_mtu(self, name: str, mtu: int) -> None:
         self.note("set_mtu", name, mtu)
