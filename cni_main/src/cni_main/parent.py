@@ -12,6 +12,7 @@ from cnicore.errors import CniError, InvalidNetworkConfig, PluginNotAvailable
 from cnicore.net.link import Link, LinkNotFound
 from cnicore.net.namespace import Namespace, Namespaces, host_namespace, remaining_namespaces
 from cnicore.net.route import RT_TABLE_MAIN
+from cnicore.net.sublink import missing_driver
 from cnicore.request import Request
 
 
@@ -84,7 +85,7 @@ def require_kind(kind: str, conf: ParentedConf) -> None:
     """For STATUS: raise PluginNotAvailable if no such link could be made here."""
     with host_namespace() as host:
         if not host.can_make(kind):
-            raise PluginNotAvailable(f"the kernel has no {kind}: load its module {kind}")
+            raise PluginNotAvailable(missing_driver(kind))
         if conf.link_in_container:
             return  # which container it will be is not known
         try:

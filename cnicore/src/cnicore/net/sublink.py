@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cnicore.errors import CniError
 from cnicore.net.link import IPVLAN_MODES, RTM_NEWLINK, Link, link_info, mtu_if_set
 from cnicore.net.messages import ifinfmsg
 from cnicore.net.netlink import NLM_F_CREATE, NLM_F_EXCL, KernelError, Netlink
@@ -14,6 +15,8 @@ from cnicore.net.netlink import NLM_F_CREATE, NLM_F_EXCL, KernelError, Netlink
 if TYPE_CHECKING:
     from cnicore.net.namespace import Namespace
 
+MODULES = {"vlan": "8021q"}  # the others' modules are called as their kinds
+UNKNOWN = "Unknown device type"  # the kernel's words for a kind that it has no driver of
 MACVLAN_MODES = ("private", "vepa", "bridge", "passthru")
 
 
@@ -67,9 +70,6 @@ class Sublinks:
         """Create a dummy in the handle's own namespace."""
         self._request(f"create the dummy {name}", name, [link_info("dummy")])
 
-    def delete_link(self, name: str) -> None:
-        raise NotImplementedError
-
     def find_link(self, name: str) -> Link | None:
         raise NotImplementedError
 
@@ -86,22 +86,24 @@ class Sublinks:
             # kernels before 6.13 look for the name where the parent is, and may find another link
             if error.errno != errno.EEXIST or into.find_link(name) or not self.find_link(name):
                 raise
-            self._add_and_rename(name, into, attributes, act)
+            # a link with an index of its own is looked up by that, not by its name
+            self._request(act, name, attributes, index=_index_by_lot())
 
-    def _add_and_rename(self, name: str, into: Namespace, attributes: list[Any], act: str) -> None:
-        # no name of a driver's or a person's has this form
-        temporary = f"cni{os.urandom(6).hex()}"
-        try:
-            self._request(act, temporary, attributes)
-            into.rename(temporary, name)
-        except BaseException:
-            into.delete_link(temporary)
-            raise
-
-    def _request(self, act: str, name: str, attributes: list[Any]) -> None:
+    def _request(self, act: str, name: str, attributes: list[Any], *, index: int = 0) -> None:
         message = ifinfmsg()
+        message["index"] = index
         message["attrs"] = [("IFLA_IFNAME", name), *attributes]
         self.netlink.change(act, RTM_NEWLINK, message, NLM_F_CREATE | NLM_F_EXCL)
+
+
+def _index_by_lot() -> int:
+    """An index that no link has: the kernel counts from 1."""
+    return 1 << 24 | int.from_bytes(os.urandom(3), "big")
+
+
+def missing_driver(kind: str) -> str:
+    """What to say where the kernel cannot make links of that kind."""
+    return f"the kernel has no {kind} links: load its module {MODULES.get(kind, kind)}"
 
 
 def _on(parent: Link, mtu: int) -> list[tuple[str, Any]]:
