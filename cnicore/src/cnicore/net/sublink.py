@@ -93,7 +93,13 @@ class Sublinks:
         message = ifinfmsg()
         message["index"] = index
         message["attrs"] = [("IFLA_IFNAME", name), *attributes]
-        self.netlink.change(act, RTM_NEWLINK, message, NLM_F_CREATE | NLM_F_EXCL)
+        try:
+            self.netlink.change(act, RTM_NEWLINK, message, NLM_F_CREATE | NLM_F_EXCL)
+        except KernelError as error:
+            if error.details != UNKNOWN:
+                raise
+            (kind,) = (info["attrs"][0][1] for key, info in attributes if key == "IFLA_LINKINFO")
+            raise CniError(f"could not {act}: {missing_driver(kind)}") from error
 
 
 def _index_by_lot() -> int:
