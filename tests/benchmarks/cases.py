@@ -25,7 +25,9 @@ class Case:
     """A chain of plugins, one after the other as in a conflist; most have a single one.
 
     `before` is what they are chained behind, made for each ADD by the reference's plugins and not
-    timed. `no_check` are types whose CHECK is no part of the case's.
+    timed. `no_check` are types whose CHECK is no part of the case's. `prepare` is what the host needs
+    first, `kind` the kind of link that the kernel must have. Where there is one device for one
+    container, no neighbour is attached beside it.
     """
 
     name: str
@@ -33,6 +35,9 @@ class Case:
     verbs: tuple[str, ...] = ATTACHMENT
     before: tuple[Mapping[str, Any], ...] = ()
     no_check: tuple[str, ...] = ()
+    prepare: str = ""
+    kind: str = ""
+    has_neighbour: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,12 +73,36 @@ SHAPED = chained("bandwidth", **BOTH)
 TUNED = chained("tuning", sysctl={"net.core.somaxconn": "500"}, mtu=1450)
 SOURCE_ROUTED = chained("sbr")
 
+PARENT = "ip link add ens1 type veth peer name far && ip link set ens1 up && ip link set far up"
+
+
+def on_parent(plugin: str, **keys: Any) -> tuple[dict[str, Any]]:
+    return (chained(plugin, master="ens1", ipam=host_local(), **keys),)
+
+
 CASES = (
     Case("bridge", (bridge(**GATEWAY),), VERBS),
     Case("bridge-masquerade", (bridge(**GATEWAY, ipMasq=True),)),
     Case("ptp", (ptp(),), VERBS),
     Case("ptp-masquerade", (ptp(ipMasq=True),)),
     Case("loopback", (loopback(),), VERBS),
+    Case("macvlan", on_parent("macvlan"), prepare=PARENT),
+    Case("ipvlan", on_parent("ipvlan"), prepare=PARENT, kind="ipvlan"),
+    Case(
+        "vlan",
+        on_parent("vlan", vlanId=100),
+        prepare=PARENT,
+        kind="vlan",
+        has_neighbour=False,
+    ),
+    Case("dummy", (chained("dummy", ipam=host_local()),), kind="dummy"),
+    Case("tap", (chained("tap", ipam=host_local()),)),
+    Case(
+        "host-device",
+        (chained("host-device", device="ens1", ipam=host_local()),),
+        prepare=PARENT,
+        has_neighbour=False,
+    ),
     Case("host-local", (ipam_conf(host_local()),), VERBS),
     Case(
         "bridge+portmap+firewall+bandwidth+tuning",

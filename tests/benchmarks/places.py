@@ -155,7 +155,7 @@ def text(output: bytes) -> str:
 def placed(
     case: Case, side: Side, directory: Path, *, home: Namespaces, spawner: Spawner
 ) -> Iterator[Place]:
-    """Make the place, with the neighbour attached: no timed ADD is the network's first.
+    """Make the place, as a rule with a neighbour attached: no timed ADD is the network's first.
 
     This process is in `home` when the place is made, and when it is gone.
     """
@@ -168,6 +168,9 @@ def placed(
         place = Place(case, stage.sandbox, spawner)
         stack.callback(place.namespaces.close)
         stack.callback(place.namespaces.enter)
-        place.call("ADD", NEIGHBOUR)
+        if case.prepare:
+            stage.sandbox.shell(case.prepare)
+        if case.has_neighbour:
+            place.call("ADD", NEIGHBOUR)
         home.enter()
         yield place

@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from benchmarks.mappings import MOST
 from benchmarks.process import CallFailed
 from benchmarks.rounds import Samples, play, warm_up
 from benchmarks.scene import set_up
+from cnicore.net.namespace import host_namespace
+from cnicore.testing.sandbox import sandboxed
 from conformance.stage import REFERENCE
 
 CALLS, PROGRAMS, SCALE = PARTS = ("calls", "programs", "scale")
@@ -132,7 +135,8 @@ def measure(options: Options) -> dict[str, Any]:
 
 def play_cases(options: Options) -> dict[str, Any]:
     samples, seconds, counts = Samples(), 0.0, {}
-    timed, counted = (options.cases if part in options.parts else () for part in (CALLS, PROGRAMS))
+    cases = possible(options.cases) if options.parts & {CALLS, PROGRAMS} else ()
+    timed, counted = (cases if part in options.parts else () for part in (CALLS, PROGRAMS))
     with ExitStack() as stack:
         scene, traces = set_up(timed or counted, stack, timed=bool(timed))
         if timed:
@@ -153,6 +157,15 @@ def play_cases(options: Options) -> dict[str, Any]:
         "modules": report.modules(traces),
         "started": report.started(counts),
     }
+
+
+def possible(cases: Iterable[Case]) -> tuple[Case, ...]:
+    """Those for which the kernel has the kind of link; says which it leaves out."""
+    with sandboxed(), host_namespace() as host:
+        lacking = {case.name for case in cases if case.kind and not host.can_make(case.kind)}
+    if lacking:
+        print(f"left out, the kernel has no such links: {', '.join(lacking)}", file=sys.stderr)
+    return tuple(case for case in cases if case.name not in lacking)
 
 
 def play_scale(options: Options) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from cnicore import registry
 GROUPS = [registry.PLUGINS, registry.EXTENSIONS, registry.VERSIONS]
 SUITE = {
     "bridge": "cni-main",
+    "host-device": "cni-main",
     "host-local": "cni-ipam",
     "loopback": "cni-main",
     "ptp": "cni-main",

@@ -24,7 +24,8 @@ MEMBERS = {
     "cni_meta": "cni-meta",
 }
 PLUGINS = {
-    *("bridge", "host-local", "loopback", "ptp", "static"),
+    *("bridge", "dummy", "host-device", "ipvlan", "loopback", "macvlan", "ptp", "tap", "vlan"),
+    *("host-local", "static"),
     *("bandwidth", "firewall", "flannel", "portmap", "sbr", "tuning", "vrf"),
 }
 LIBRARIES = {"cni_meta": ["jeepney>=0.8"]}
