@@ -32,6 +32,7 @@ LINK_KEYS = (
     "link_type",
 )
 QDISC = re.compile(r"qdisc (?:tbf|ingress|clsact|htb) ")
+TUN_KEYS = ("type", "pi", "vnet_hdr", "multi_queue", "persist", "user", "group")
 PORT_KEYS = ("hairpin", "isolated", "learning", "flood", "guard")
 ADDRESS_KEYS = ("scope", "broadcast", "label", "nodad", "noprefixroute", "dadfailed", "protocol")
 ROUTE_KEYS = ("type", "gateway", "via", "dev", "prefsrc", "protocol", "scope", "metric", "nexthops")
@@ -127,6 +128,7 @@ def snapshot(sandbox: Sandbox, containers: Iterable[str], symbols: Symbols) -> T
         table |= dict(sysctls(ns, texts[f"{ns} sysctls"], names))
         table[f"{ns}/rules"] = policy_rules(texts[f"{ns} rules 4"] + texts[f"{ns} rules 6"])
         table |= dict(shaping(ns, texts[f"{ns} shaping"]))
+    table |= dict(port_vlans(json.loads(texts["vlans"] or "[]")))
     table |= dict(firewall(texts)) | dict(files(DATA))
     return symbols.apply(table)
 
@@ -134,6 +136,7 @@ def snapshot(sandbox: Sandbox, containers: Iterable[str], symbols: Symbols) -> T
 def outputs(sandbox: Sandbox, namespaces: Iterable[str]) -> dict[str, str]:
     """What each command prints; one shell runs them all, because processes are what costs time."""
     commands = {name: f"{name}-save" for name in XTABLES} | {"nft": "nft list ruleset"}
+    commands["vlans"] = "bridge -json vlan show"
     for ns in namespaces:
         option, enter = ("", "") if ns == "host" else (f"-n {ns}", f"nsenter --net=/run/netns/{ns}")
         commands[f"{ns} links"] = f"ip {option} -d -json addr"
@@ -167,7 +170,11 @@ def describe_link(link: Table) -> Table:
         "flags": " ".join(sorted(set(link["flags"]) - TIMING_FLAGS)),
         "mac": link.get("address"),
         "kind": info.get("info_kind"),
+        "mode": info.get("info_data", {}).get("mode"),
         "vlan_filtering": info.get("info_data", {}).get("vlan_filtering"),
+        "tun": chosen(info.get("info_data", {}), TUN_KEYS)
+        if info.get("info_kind") == "tun"
+        else {},
         "port": chosen(info.get("info_slave_data", {}), PORT_KEYS),
         "address": {
             f"{address['local']}/{address['prefixlen']}": chosen(address, ADDRESS_KEYS)
@@ -223,6 +230,14 @@ def shaping(ns: str, text: str) -> Iterator[tuple[str, Any]]:
     lines = [" ".join(line.split()) for line in text.splitlines()]
     yield f"{ns}/qdiscs", sorted(line for line in lines if QDISC.match(line))
     yield f"{ns}/filters", [line for line in lines if line and not line.startswith("qdisc ")]
+
+
+def port_vlans(ports: list[Table]) -> Iterator[tuple[str, Any]]:
+    """What the ports of the host's bridges are in; nothing where the kernel's bridges know no VLANs."""
+    for port in ports:
+        for vlan in port["vlans"]:
+            numbers = "-".join(str(vlan[key]) for key in ("vlan", "vlanEnd") if key in vlan)
+            yield f"host/vlan/{port['ifname']}/{numbers}", " ".join(vlan.get("flags", []))
 
 
 def firewall(texts: dict[str, str]) -> Iterator[tuple[str, Any]]:

@@ -79,7 +79,7 @@ class Addresses:
         Raises CniError for a duplicate address, and when the time is over although the link works.
         """
         deadline = time.monotonic() + SETTLE_TIMEOUT
-        while self._is_tentative(name, wanted):
+        while self._is_tentative(name, wanted) and not self._is_unattached_tap(name):
             if time.monotonic() > deadline:
                 self._require_no_carrier(name)
                 return
@@ -94,6 +94,11 @@ class Addresses:
                 " another host on the network already uses it"
             )
         return any(one.is_tentative for one in addresses)
+
+    def _is_unattached_tap(self, name: str) -> bool:
+        """The search begins when a process attaches, which is after the ADD."""
+        link = self.link(name)
+        return link.kind == "tun" and link.operstate == "down"
 
     def _require_no_carrier(self, name: str) -> None:
         """Without a carrier detection never ends, and nobody could be disturbed."""
