@@ -6,6 +6,9 @@ one parent reach each other; the host never reaches them through the parent itse
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from pydantic import Field
@@ -20,6 +23,7 @@ from cnicore.hookspecs import hookimpl
 from cnicore.net.interface import configure_interface
 from cnicore.net.link import Link
 from cnicore.net.namespace import Namespace, namespaces
+from cnicore.net.netlink import KernelError
 from cnicore.net.sublink import MACVLAN_MODES, Macvlan
 from cnicore.net.veth import require_free_name
 from cnicore.request import Request
@@ -64,9 +68,10 @@ def cni_add(request: Request, conf: MacvlanConf) -> Result:
         where = parents.namespace_of_parent(ns, conf)
         parent = parents.find_parent(where, conf)
         parents.require_possible_mtu(conf, parent)
-        on_failure(parents.delete_child, ns.container, request.ifname, parent)
-        where.add_macvlan(request.ifname, parent, ns.container, wanted)
-        leased = attach(request, conf, ns.container, on_failure)
+        with parents.making_child(on_failure, ns.container, request.ifname, parent):
+            make(where, parent, ns.container, request.ifname, wanted)
+        with naming_mac(wanted.mac, parent):
+            leased = attach(request, conf, ns.container, on_failure)
         link = ns.container.link(request.ifname)
     interface = Interface(link.name, link.mac, request.netns)
     return Result((interface,), leased.ips, leased.routes, conf.dns.to_dns())
@@ -119,6 +124,39 @@ def mode_of(conf: MacvlanConf) -> str:
             f'mode: unknown macvlan mode: "{mode}": set it to {", ".join(MACVLAN_MODES)}'
         )
     return mode
+
+
+def make(where: Namespace, parent: Link, container: Namespace, name: str, wanted: Macvlan) -> None:
+    """Create the link. Raises CniError saying what may be wrong with the parent."""
+    try:
+        where.add_macvlan(name, parent, container, wanted)
+    except KernelError as error:
+        if error.errno == errno.EBUSY:
+            raise CniError(
+                f"master: {parent.name} is a port of a bridge or bond, or has ipvlans:"
+                " set master to that bridge or bond, or to another link"
+            ) from error
+        if error.errno != errno.EINVAL or error.details:  # what has details is said by the kernel
+            raise
+        taken = "has macvlans" if wanted.mode == "passthru" else "has a macvlan of mode passthru"
+        raise CniError(
+            f"master: {parent.name} takes no macvlan of mode {wanted.mode}: it {taken},"
+            " or is no Ethernet link: set master to another link"
+        ) from error
+
+
+@contextmanager
+def naming_mac(mac: str, parent: Link) -> Iterator[None]:
+    """The kernel asks whose the MAC address is when the interface comes up, and does not say."""
+    try:
+        yield
+    except KernelError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise CniError(
+            f"mac: {mac} is the address of {parent.name} or of another macvlan on it:"
+            " ask for another one"
+        ) from error
 
 
 def attach(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from pydantic import Field
 
 from cnicore import ipam
@@ -14,6 +17,10 @@ from cnicore.net.namespace import Namespace, Namespaces, host_namespace, remaini
 from cnicore.net.route import RT_TABLE_MAIN
 from cnicore.net.sublink import missing_driver
 from cnicore.request import Request
+from cnicore.rollback import OnFailure
+
+# on these the kernel makes a link of the kind not on top but beside, on their own parent
+SIBLINGS = {"macvlan": ("macvlan", "macvtap"), "ipvlan": ("ipvlan",)}
 
 
 class ParentedConf(NetConf):
@@ -59,11 +66,39 @@ def require_possible_mtu(conf: ParentedConf, parent: Link) -> None:
         )
 
 
+@contextmanager
+def making_child(
+    on_failure: OnFailure, container: Namespace, name: str, parent: Link
+) -> Iterator[None]:
+    """The block makes the link, which is deleted on failure. One that somebody else made stays.
+
+    The undo is there before the link, or a signal in between would leave it.
+    """
+    is_refused = False
+
+    def undo() -> None:
+        if not is_refused:
+            delete_child(container, name, parent)
+
+    on_failure(undo)
+    try:
+        yield
+    except CniError:
+        is_refused = True  # making a link is atomic, so what has the name is not this one
+        raise
+
+
 def delete_child(container: Namespace, name: str, parent: Link) -> None:
-    """For undoing: delete the link if it stands on that parent, and be it half made."""
+    """For undoing: delete the link if it stands on that parent."""
     link = container.find_link(name)
-    if link and link.peer == parent.index:
+    if link and stands_on(link, parent):
         container.delete_link(name)
+
+
+def stands_on(link: Link, parent: Link) -> bool:
+    """Whether the link is what the kernel makes when it is told to make one on that parent."""
+    is_beside = link.peer == parent.peer and parent.kind in SIBLINGS.get(link.kind, ())
+    return link.peer == parent.index or is_beside
 
 
 def delete(request: Request, conf: NetConf) -> None:
@@ -95,12 +130,13 @@ def require_kind(kind: str, conf: ParentedConf) -> None:
 
 
 def verify_parent(where: Namespace, conf: ParentedConf, link: Link) -> None:
-    """Raise CniError unless the link stands on the parent that the configuration names, if any."""
-    actual = where.find_link_by_index(link.peer)
-    if actual is None or (conf.master and actual.name != conf.master):
-        expected = conf.master or "a link that is there"
+    """Raise CniError unless the link stands on the configured parent, or on any if none is."""
+    if conf.link_in_container and not conf.master:
+        return  # no link outlives its parent, and which it was is not known
+    parent = where.find_link(conf.master) if conf.master else where.find_link_by_index(link.peer)
+    if parent is None or not stands_on(link, parent):
         raise CniError(
-            f"{link.name} does not stand on {expected} {conf.place}:"
+            f"{link.name} does not stand on {conf.master or 'a link that is'} {conf.place}:"
             " delete the attachment and add it again"
         )
 
