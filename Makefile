@@ -1,15 +1,16 @@
 # Everything that one does with the project. CI runs `make test`, nothing else.
 # More arguments: make test ARGS="-k ptp" for pytest, make bench ARGS="--pairs 5 ptp".
+# All of tests/kernel under other kernels: make test-kernel ARGS="--whole --limit 7200".
 # Another interpreter: make setup PYTHON=python3.12
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test demo test lint type fix bench docs changelog
+.PHONY: help setup setup-test setup-kernel demo test test-kernel lint type fix bench docs changelog
 export PYTHON
 
 BIN := .venv/bin
 
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what is missing: Debian packages, and the project with its tools into .venv.
 	@.ci/setup run
@@ -17,11 +18,18 @@ setup: ## Install what is missing: Debian packages, and the project with its too
 setup-test:
 	@.ci/setup test
 
+setup-kernel:
+	@.ci/setup kernel
+
 demo: setup ## Attach containers, publish a port, send packets, take all of it back.
 	@$(BIN)/python docs/examples/demo.py
 
-test: setup-test lint type ## Lint, check the types, run every test.
+test: setup-kernel lint type ## Lint, check the types, run every test, those for other kernels last.
 	@$(BIN)/pytest -q $(ARGS)
+	@$(BIN)/python tests/lane/run.py --if-possible $(ARGS)
+
+test-kernel: setup-kernel ## Run the tests that need other kernels, under such kernels.
+	@$(BIN)/python tests/lane/run.py $(ARGS)
 
 lint: setup ## Check style, import directions, sizes and the changelog's file names.
 	@$(BIN)/ruff check --quiet

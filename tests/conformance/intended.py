@@ -2,24 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
-
-@dataclass(frozen=True)
-class Intended:
-    """A difference on purpose: in which cases, in which aspects (both with wildcards), and why.
-
-    `reference` and `ours` are the values where they are always the same; None: not there.
-    """
-
-    what: str
-    why: str
-    cases: tuple[str, ...]
-    paths: tuple[str, ...]
-    reference: Any = ...
-    ours: Any = ...
-
+from conformance.intended_entry import Intended
+from conformance.intended_host_device import HOST_DEVICE
+from conformance.intended_macvlan import MACVLAN
 
 FAILED_BRIDGES = (
     "bridge two gateways of one family",
@@ -625,4 +610,6 @@ INTENDED = (
     *TUNING,
     *VRF,
     *SBR,
+    *MACVLAN,
+    *HOST_DEVICE,
 )

@@ -10,7 +10,9 @@ from conformance import (
     cases_bandwidth,
     cases_bridge,
     cases_firewall,
+    cases_host_device,
     cases_ipam,
+    cases_macvlan,
     cases_portmap,
     cases_protocol,
     cases_ptp,
@@ -34,6 +36,8 @@ CASES = [
     *cases_tuning.CASES,
     *cases_vrf.CASES,
     *cases_sbr.CASES,
+    *cases_macvlan.CASES,
+    *cases_host_device.CASES,
 ]
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "differences-from-the-reference.md"
 

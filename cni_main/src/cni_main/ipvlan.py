@@ -53,8 +53,8 @@ def cni_add(request: Request, conf: IpvlanConf) -> Result:
         where = parents.namespace_of_parent(ns, conf)
         parent = parents.find_parent(where, conf)
         parents.require_possible_mtu(conf, parent)
-        on_failure(parents.delete_child, ns.container, request.ifname, parent)
-        where.add_ipvlan(request.ifname, parent, ns.container, mode=mode, mtu=conf.mtu)
+        with parents.making_child(on_failure, ns.container, request.ifname, parent):
+            where.add_ipvlan(request.ifname, parent, ns.container, mode=mode, mtu=conf.mtu)
         leased = addresses(request, conf, earlier, on_failure)
         configure(ns.container, request.ifname, leased)
         link = ns.container.link(request.ifname)

@@ -53,8 +53,8 @@ def cni_add(request: Request, conf: VlanConf) -> Result:
         where = parents.namespace_of_parent(ns, conf)
         parent = parents.find_parent(where, conf)
         parents.require_possible_mtu(conf, parent)
-        on_failure(parents.delete_child, ns.container, request.ifname, parent)
-        make(where, parent, ns.container, request.ifname, conf)
+        with parents.making_child(on_failure, ns.container, request.ifname, parent):
+            make(where, parent, ns.container, request.ifname, conf)
         leased = ipam.lease(request, conf, on_failure)
         ips = tuple(replace(ip, interface=0) for ip in leased.ips)
         configure_interface(ns.container, request.ifname, ips, leased.routes)

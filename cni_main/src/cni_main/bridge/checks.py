@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cni_main.bridge.configuration import BridgeConf
+from cni_main.bridge.device import obstacle_to_use
 from cni_main.bridge.gateway import gateway_addresses
 from cni_main.bridge.spoof_check import BASE_CHAIN, FAMILY, TABLE, chain_of
 from cni_main.bridge.vlans import port_vlans
@@ -51,6 +52,8 @@ def verify_bridge(host: Namespace, conf: BridgeConf, result: Result) -> Link:
     pinned = expected if conf.has_gateway and not conf.vlan else Interface(conf.bridge)
     bridge = verify.verify_link(host, pinned, "bridge")
     require_up(bridge)
+    if obstacle := obstacle_to_use(bridge, conf):
+        raise CniError(obstacle)
     if conf.promisc_mode and not bridge.promiscuity:
         raise CniError(
             f"Bridge interface {bridge.name} configured Promisc Mode true"

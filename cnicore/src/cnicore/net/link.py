@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 IFF_UP, IFF_PROMISC, IFF_ALLMULTI = 0x1, 0x100, 0x200
 RTEXT_FILTER_BRVLAN = 2
+LONGEST_NAME = 15  # bytes; alternative names may be longer
 IPVLAN_MODES = ("l2", "l3", "l3s")  # linux/if_link.h, by number
 BRIDGE_VLAN_PVID, BRIDGE_VLAN_UNTAGGED = 0x2, 0x4  # linux/if_bridge.h
 
@@ -66,8 +67,11 @@ class Links:
     fd: int | None
 
     def find_link(self, name: str) -> Link | None:
-        """The link of that name, or None."""
-        return self._find(f"look up {name}", _message(name))
+        """The link of that name, which may be an alternative one, or None."""
+        message = _message(name)
+        if len(name.encode(errors="replace")) > LONGEST_NAME:
+            message["attrs"] = [("IFLA_ALT_IFNAME", name)]
+        return self._find(f"look up {name}", message)
 
     def find_link_by_index(self, index: int) -> Link | None:
         return self._find(f"look up link {index}", _message(index=index))

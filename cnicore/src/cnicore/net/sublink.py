@@ -42,10 +42,10 @@ class Sublinks:
     netlink: Netlink
 
     def add_macvlan(self, name: str, parent: Link, into: Namespace, macvlan: Macvlan) -> None:
-        import cnicore.net.messages_macvlan  # noqa: F401, PLC0415  (lazy: who needs it, one plugin)
-
         data: list[tuple[str, Any]] = [("IFLA_MACVLAN_MODE", macvlan.mode)]
         if macvlan.queue_length:
+            import cnicore.net.messages_macvlan  # noqa: F401, PLC0415  (lazy: for one rare key)
+
             data.append(("IFLA_MACVLAN_BC_QUEUE_LEN", macvlan.queue_length))
         attributes = [*_on(parent, macvlan.mtu), link_info("macvlan", data)]
         if macvlan.mac:

@@ -113,6 +113,7 @@ class FakeNamespace(
             "routes": list(self.table),
             **self.snapshot_rules(),
             **self.snapshot_qdiscs(),
+            **self.snapshot_devices(),
         }
 
     def note(self, *call: Any) -> None:

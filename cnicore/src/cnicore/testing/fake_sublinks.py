@@ -48,4 +48,7 @@ class FakeSublinks:
         assert isinstance(into, FakeSublinks)
         if self.by_name.get(parent.name) != parent:
             raise KernelError(f"create {name} on {parent.name}", errno.ENODEV)
-        into._add_link(Link(0, name, kind, mtu=mtu or parent.mtu, peer=parent.index, **keys))
+        # as the kernel does: on a link of the same kind it becomes a sibling, unless tags stack
+        is_sibling = parent.kind == kind != "vlan"
+        peer = parent.peer if is_sibling else parent.index
+        into._add_link(Link(0, name, kind, mtu=mtu or parent.mtu, peer=peer, **keys))
