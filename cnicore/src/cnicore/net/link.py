@@ -28,7 +28,8 @@ class Link:
 
     `promiscuity` counts everything that asked for it, `is_promiscuous` and `takes_all_multicast`
     are what was set by hand. `filters_vlans` is a bridge's, `hairpin` and `isolated` are those of a
-    bridge's port, `table` is a VRF's.
+    bridge's port, `table` is a VRF's. `peer` is the other end or what the link stands on, which is
+    in the link's own namespace if `peer_is_here`.
     """
 
     index: int
@@ -49,6 +50,7 @@ class Link:
     takes_all_multicast: bool = False
     queue_length: int = 0
     table: int = 0
+    peer_is_here: bool = False
 
 
 class LinkNotFound(CniError):
@@ -278,4 +280,6 @@ def _decode(message: Any) -> Link:
         takes_all_multicast=bool(message["flags"] & IFF_ALLMULTI),
         queue_length=message.get_attr("IFLA_TXQLEN") or 0,
         table=own("IFLA_VRF_TABLE") or 0,
+        peer_is_here=bool(message.get_attr("IFLA_LINK"))
+        and message.get_attr("IFLA_LINK_NETNSID") is None,
     )
