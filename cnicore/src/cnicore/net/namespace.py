@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cnicore.net.address import Addresses
+from cnicore.net.bridges import Bridges
 from cnicore.net.link import Links
 from cnicore.net.link_settings import LinkSettings
 from cnicore.net.netlink import Netlink
@@ -21,7 +22,7 @@ from cnicore.net.sysctl import Sysctls
 from cnicore.net.traffic import Traffic
 
 
-class Namespace(Links, LinkSettings, Addresses, Routes, Rules, Qdiscs, Sysctls, Traffic):
+class Namespace(Links, LinkSettings, Bridges, Addresses, Routes, Rules, Qdiscs, Sysctls, Traffic):
     """One network namespace: links, addresses, routes, rules, queues, sysctls, traffic.
 
     `path` is empty for the namespace that this process is in.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from cnicore.net.link import Link
@@ -31,6 +33,10 @@ class FakeLinkSettings:
 
     def _add_link(self, link: Link) -> None:
         raise NotImplementedError
+
+    @contextmanager
+    def bridges_locked(self) -> Iterator[None]:
+        yield
 
     def set_mtu(self, name: str, mtu: int) -> None:
         self.note("set_mtu", name, mtu)
