@@ -1,6 +1,6 @@
 """The programs iptables and ip6tables: one save to read a table, one restore to change it.
 
-Each comes in two variants, nft and legacy. The distribution decides what `iptables` itself leads to.
+Each comes in two variants, nft and legacy; the distribution decides what `iptables` leads to.
 """
 
 from __future__ import annotations
