@@ -37,6 +37,7 @@ class Namespaces:
         self._net, self._mount = (
             os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in ("net", "mnt")
         )
+        self._directory = Path.cwd()
 
     def enter(self) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
@@ -44,6 +45,7 @@ class Namespaces:
             if libc.setns(fd, kind):
                 number = ctypes.get_errno()
                 raise OSError(number, os.strerror(number))
+        os.chdir(self._directory)  # setns leads to the root of the mounts
 
     def close(self) -> None:
         os.close(self._net)

@@ -95,12 +95,20 @@ GIB = 1 << 30
         ({"egressRate": 1000, "egressBurst": 1}, "egressBurst: 1 is less than a byte"),
         ({"ingressRate": -1}, "ingressRate: input should be greater than or equal to 0"),
         ({"egressBurst": -8}, "egressBurst: input should be greater than or equal to 0"),
-        ({"ingressRate": 2**64}, "ingressRate: "),
+        ({"ingressRate": 8, "egressBurst": -8}, "egressBurst: input should be greater than"),
+        (
+            {"ingressRate": 2**64},
+            "ingressRate: input should be less than or equal to 18446744073709551615",
+        ),
         ({"ingressRate": "1M"}, "ingressRate: input should be a valid integer, not '1M'"),
         ({"ingressRate": 1.5}, "ingressRate: "),
         (
             {"runtimeConfig": {"bandwidth": {"ingressRate": -1}}},
-            "runtimeConfig.bandwidth.ingressRate: ",
+            "runtimeConfig.bandwidth.ingressRate: input should be greater than or equal to 0",
+        ),
+        (
+            {"ingressRate": 0, "runtimeConfig": {"bandwidth": {"ingressBurst": 2**64}}},
+            "runtimeConfig.bandwidth.ingressBurst: input should be less than or equal to",
         ),
         ({"runtimeConfig": {"bandwidth": []}}, "runtimeConfig.bandwidth: "),
     ],
@@ -158,6 +166,15 @@ def test_the_networks_own_keys_win_over_the_runtimes(call, attach, host, keys, e
 
     found = buckets(host)
     assert (found["veth1"].rate if isinstance(expected, int) else found) == expected
+
+
+def test_every_number_that_is_impossible_is_told(call, attach):
+    keys = {"ingressRate": -1, "egressBurst": 2**64, "runtimeConfig": {"bandwidth": {}}}
+
+    document = call("ADD", {**CONF, **keys, "prevResult": attach()}).document
+
+    assert document["msg"] == "ingressRate: input should be greater than or equal to 0"
+    assert document["details"].startswith("egressBurst: input should be less than or equal to")
 
 
 # --- ADD
@@ -233,7 +250,8 @@ def test_an_interface_without_an_end_on_the_host_is_refused_by_its_kind(
         document = call("ADD", conf).document
 
         assert document["code"] == 7
-        assert f"eth0 is {words}, not a veth: it has no end on the host" in document["msg"]
+        assert f"eth0 is {words} and has no other end on the host" in document["msg"]
+        assert "(cni0 is not there, veth1 " in document["msg"]
         assert fake_kernel.snapshot() == before
 
 

@@ -121,7 +121,18 @@ def test_when_both_names_are_taken_add_says_by_whom(call, conf, host, fake_kerne
 @pytest.mark.parametrize(
     "variables", [{}, {"CNI_NETNS": ""}, {"CNI_NETNS": "/run/netns/gone"}], ids=str
 )
-@pytest.mark.parametrize("keys", [{}, BOTH, {"ingressRate": 8}], ids=["none", "both", "wrong"])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        BOTH,
+        {"ingressRate": 8},
+        {"egressBurst": -8},
+        {"ingressRate": 2**64},
+        {"runtimeConfig": {"bandwidth": {"egressRate": -1, "egressBurst": 10**30}}},
+    ],
+    ids=["none", "both", "no burst", "negative", "too large", "the runtime's"],
+)
 def test_del_needs_nothing_but_the_ids(call, conf, fake_kernel, variables, keys):
     before = fake_kernel.snapshot()
     call.add(conf)
@@ -169,6 +180,7 @@ TAMPERING = {
     "the limit is another": lambda host: change_bucket(host, IFB, limit=1),
     "the buffer is another": lambda host: change_bucket(host, IFB, buffer=1),
     "the ifb is gone": lambda host: host.delete_link(IFB),
+    "the ifb has another MTU": lambda host: host.change(IFB, mtu=1400),
     "the ifb is down": lambda host: host.set_down(IFB),
     "nothing is redirected": lambda host: host.delete_redirect(host.by_name["veth1"]),
     "there is no ingress": lambda host: host.delete_ingress(host.by_name["veth1"]),
@@ -196,7 +208,8 @@ def test_check_fails_after_tampering_and_not_before(call, conf, host, tamper):
 
     outcome = call("CHECK", attached)
     assert outcome.status == 1
-    assert "set it up again" in outcome.text or "delete the attachment and add it" in outcome.text
+    remedies = ("set it up again", "delete the attachment and add it", f"set {IFB} mtu 1500")
+    assert any(remedy in outcome.text for remedy in remedies)
 
 
 def test_check_names_the_key_that_is_not_kept(call, conf, host):

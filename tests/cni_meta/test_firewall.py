@@ -49,10 +49,10 @@ class Recording:
         if self.failure:
             raise self.failure
 
-    def delete(self, owner, addresses, settings):
+    def delete(self, departure, settings):
         self.calls.append("delete")
-        self.deleted = owner, addresses, settings
-        self.passing.pop(owner, None)
+        self.deleted = departure
+        self.passing.pop(departure.owner, None)
 
     def gc(self, network, valid, settings):
         self._note("gc")
@@ -101,12 +101,25 @@ class TestConfigurations:
             ({"ingressPolicy": "closed"}, 'ingressPolicy: unknown ingress policy: "closed"'),
             ({"ingressPolicy": ["open"]}, "ingressPolicy: "),
             ({"firewalldZone": 5}, "firewalldZone: "),
-            ({"iptablesAdminChainName": "x" * 29}, "iptablesAdminChainName: "),
-            ({"iptablesAdminChainName": "A B"}, 'iptablesAdminChainName: "A B" cannot be'),
-            ({"iptablesAdminChainName": "A\n-F FORWARD"}, "iptablesAdminChainName: "),
-            ({"iptablesAdminChainName": "-A"}, "iptablesAdminChainName: "),
-            ({"iptablesAdminChainName": "FORWARD"}, "iptablesAdminChainName: "),
-            ({"iptablesAdminChainName": "CNI-FORWARD"}, "iptablesAdminChainName: "),
+            *[
+                (
+                    {"iptablesAdminChainName": name},
+                    f'iptablesAdminChainName: "{name}" cannot be the chain of the administrator\'s'
+                    f" rules: {reason}, choose another name",
+                )
+                for name, reason in [
+                    ("MARK", "it is a target of iptables"),
+                    ("SNPT", "it is a target of iptables"),
+                    ("RETURN", "it is a target of iptables"),
+                    ("FORWARD", "it is a chain with another purpose"),
+                    ("CNI-FORWARD", "it is a chain with another purpose"),
+                    ("x" * 29, "it is longer than 28 characters"),
+                    *[
+                        (name, "it begins with - or !, or has a character that no name has")
+                        for name in ("A B", "A\n-F FORWARD", "-A", "!A", 'A"', "A\t", "ÄB", " ")
+                    ],
+                ]
+            ],
             (
                 {"backend": "nftables", "iptablesAdminChainName": "ADMIN"},
                 "iptablesAdminChainName: the backend nftables has no such thing",
@@ -148,6 +161,9 @@ class TestConfigurations:
             {"backend": "", "ingressPolicy": "", "firewalldZone": "", "iptablesAdminChainName": ""},
             {"Backend": "nftables", "INGRESSPOLICY": "open"},
             {"ingressPolicy": "same-bridge"},
+            {"iptablesAdminChainName": "mark", "backend": "iptables"},
+            {"iptablesAdminChainName": "PREROUTING", "backend": "iptables"},
+            {"iptablesAdminChainName": "#a!'\\$(b)/-" + "x" * 17, "backend": "iptables"},
             {"prevResult": {}},
         ],
     )
@@ -157,7 +173,7 @@ class TestConfigurations:
         assert outcome.status == 0
         passed = {**RESULT} if "prevResult" not in change else {"cniVersion": "1.1.0"}
         assert outcome.document == passed
-        assert backends["nftables"].calls[-1] == "add"
+        assert backends[change.get("backend") or "nftables"].calls[-1] == "add"
 
     @pytest.mark.parametrize("change", [{"backend": "pf"}, {"ingressPolicy": "closed"}])
     def test_del_does_not_care(self, call, backends, change):
@@ -217,7 +233,8 @@ class TestDel:
     def test_knows_the_addresses_of_the_result(self, call, backends):
         call("DEL", CONF)
 
-        assert backends["iptables"].deleted[:2] == (OWNER, list(ADDRESSES))
+        departure = backends["iptables"].deleted
+        assert (departure.owner, tuple(departure.addresses)) == (OWNER, ADDRESSES)
 
     def test_without_a_result_looks_into_the_container(self, call, backends, fake_kernel):
         container = fake_kernel.namespaces["/run/netns/c1"]
@@ -227,7 +244,8 @@ class TestDel:
 
         call("DEL", {**CONF, "prevResult": None})
 
-        assert backends["iptables"].deleted[1] == [ADDRESSES[0]]
+        departure = backends["iptables"].deleted
+        assert list(departure.addresses) == list(departure.present()) == [ADDRESSES[0]]
 
     @pytest.mark.parametrize(
         "previous",
@@ -235,12 +253,12 @@ class TestDel:
     )
     def test_a_result_that_cannot_be_read_does_not_matter(self, call, backends, previous):
         assert call("DEL", {**CONF, "prevResult": previous}).status == 0
-        assert list(backends["iptables"].deleted[1]) == []
+        assert list(backends["iptables"].deleted.addresses) == []
 
     def test_a_backend_that_the_host_lacks_does_not_matter_and_others_are_asked(
         self, call, backends
     ):
-        def lacking(owner, addresses, settings):
+        def lacking(departure, settings):
             raise Unavailable("no such library")
 
         backends["nftables"].delete = lacking
@@ -249,7 +267,7 @@ class TestDel:
         assert backends["iptables"].calls == ["delete"]
 
     def test_a_failure_is_reported_after_all_were_asked(self, call, backends):
-        def failing(owner, addresses, settings):
+        def failing(departure, settings):
             raise CniError("busy")
 
         backends["nftables"].delete = failing

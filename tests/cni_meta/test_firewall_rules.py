@@ -2,7 +2,9 @@
 
 import pytest
 
+from cni_meta.firewall import iptables
 from cni_meta.firewall import iptables_rules as rules
+from cni_meta.firewall.backend import Departure
 from cni_meta.firewall.iptables_rules import Saved
 from cni_meta.firewall.policing import _saved_polices
 from cnicore.addresses import parse_address
@@ -23,8 +25,8 @@ ADMIN_JUMP = (
     '-A CNI-FORWARD -m comment --comment "CNI firewall plugin admin overrides" -j CNI-ADMIN'
 )
 PASSING = [
-    "-A CNI-FORWARD -d 10.1.0.2/32 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
     "-A CNI-FORWARD -s 10.1.0.2/32 -j ACCEPT",
+    "-A CNI-FORWARD -d 10.1.0.2/32 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
 ]
 
 
@@ -61,7 +63,7 @@ def rules_in(saved):
     return [line for line in saved.lines if line.startswith("-A")]
 
 
-def test_on_an_empty_host_everything_is_written_in_the_references_order():
+def test_on_an_empty_host_everything_is_written_with_the_jumps_at_the_head():
     assert list(rules.admission(EMPTY, "CNI-ADMIN", [ADDRESS])) == [
         "-N CNI-FORWARD",
         "-N CNI-ADMIN",
@@ -93,6 +95,18 @@ def test_an_address_has_one_owner_the_last():
     assert [line for line in rules_in(saved) if "OWNERS" in line] == [MARK]
 
 
+@pytest.mark.parametrize(
+    "present",
+    [[], PASSING[:1], PASSING[1:], PASSING[::-1], [*PASSING[::-1], *PASSING], PASSING * 2],
+)
+def test_rules_that_are_there_become_ours_by_their_order(present):
+    saved = admitted(Saved([*EMPTY.lines, *present]))
+
+    assert not saved.is_rewritten("10.1.0.2/32")
+    assert set(PASSING) < set(rules_in(saved))
+    assert list(rules.admission(saved, "CNI-ADMIN", [ADDRESS])) == []
+
+
 def test_removal_takes_duplicates_and_leaves_other_addresses():
     other = "-A CNI-FORWARD -s 10.1.0.22/32 -j ACCEPT"
     saved = Saved([*admitted().lines, PASSING[1], other])
@@ -100,6 +114,42 @@ def test_removal_takes_duplicates_and_leaves_other_addresses():
     left = after(saved, rules.removal(saved, ["10.1.0.2/32"]))
 
     assert rules_in(left) == [JUMP, ADMIN_JUMP, other]
+
+
+C1, C2 = OWNER, Owner("net", "c2", "eth0")
+BY_REFERENCE, BY_OURS, PART = PASSING[::-1], PASSING, PASSING[:1]
+
+
+@pytest.mark.parametrize(
+    ("present", "mark", "owner", "known", "has", "leaves"),
+    [
+        # ours let c1 through
+        (BY_OURS, MARK, C1, [ADDRESS], [], True),
+        (BY_OURS, MARK, C1, [], [], True),
+        (BY_OURS, MARK, C2, [ADDRESS], [ADDRESS], False),
+        (BY_OURS, MARK, C2, [], [ADDRESS], False),
+        (PART, MARK, C1, [], [], True),
+        # the reference removed it, and nobody has come since
+        ([], MARK, C1, [], [], True),
+        ([], MARK, C2, [ADDRESS], [], False),
+        # the reference removed it, and let c2 or c1 itself through
+        (BY_REFERENCE, MARK, C2, [ADDRESS], [], True),
+        (BY_REFERENCE, MARK, C2, [], [], False),
+        (BY_REFERENCE, MARK, C1, [ADDRESS], [], False),
+        (BY_REFERENCE, MARK, C1, [], [], False),
+        (BY_REFERENCE, MARK, C1, [ADDRESS], [ADDRESS], True),
+        (BY_REFERENCE, MARK, C1, [], [ADDRESS], True),
+        # only the reference has been here
+        (BY_REFERENCE, "", C1, [ADDRESS], [], True),
+        (BY_REFERENCE, "", C1, [], [], False),
+    ],
+)
+def test_whose_rules_a_del_removes(present, mark, owner, known, has, leaves):
+    saved = Saved([*EMPTY.lines, *present, *filter(None, [mark])])
+
+    departure = Departure(owner, known, lambda: has)
+
+    assert list(iptables.leaving_with(departure, saved)) == (["10.1.0.2/32"] if leaves else [])
 
 
 @pytest.mark.parametrize("ifname", ["eth0", 'a"b', "a\\b", "a'b"])

@@ -120,7 +120,11 @@ def held(firewall):
         ),
         ([{**WEB, "protocol": "icmp"}], {}, '[0].protocol: unknown protocol "icmp": must be tcp,'),
         ([{"hostPort": 1, "containerPort": 1}], {}, '[0].protocol: unknown protocol ""'),
-        ([{**WEB, "hostIP": "localhost"}], {}, "[0].hostIP: invalid IP address: localhost"),
+        (
+            [{**WEB, "hostIP": "localhost"}],
+            {},
+            "[0].hostIP: invalid IP address: localhost: must be an address of the host",
+        ),
         ([{**WEB, "hostIP": "192.0.2.7/24"}], {}, "[0].hostIP: invalid IP address"),
         ([{**WEB, "hostPort": "80"}], {}, "runtimeConfig.portMappings[0].hostPort: input should"),
         ([{**WEB, "hostPort": 80.0}], {}, "runtimeConfig.portMappings[0].hostPort: input should"),
@@ -150,7 +154,19 @@ def held(firewall):
             [WEB],
             {"backend": "iptables", "conditionsV6": ["ip6", "saddr", "::1"]},
             "iptables backend was requested but configuration contains nftables-specific options"
-            " [conditionsV6]",
+            " [conditionsV6]: remove them, or set backend to nftables",
+        ),
+        (
+            [WEB],
+            {"backend": "nftables", "markMasqBit": 13},
+            "nftables backend was requested but configuration contains iptables-specific options"
+            " [markMasqBit]: remove them, or set backend to iptables",
+        ),
+        (
+            [WEB],
+            {"markMasqBit": 0, "conditionsV4": ["ip", "saddr", "1.2.3.4"]},
+            "iptables backend was requested but configuration contains nftables-specific options"
+            " [conditionsV4]: remove them, or set backend to nftables and remove [markMasqBit]",
         ),
         (
             [WEB],
@@ -245,7 +261,8 @@ def test_the_address_is_the_first_of_the_containers_interface(
     [
         ({}, "nftables"),
         ({"backend": None}, "nftables"),
-        ({"backend": "nftables", "markMasqBit": 5}, "nftables"),
+        ({"backend": "nftables", "markMasqBit": None}, "nftables"),
+        ({"backend": "iptables", "markMasqBit": 5}, "iptables"),
         ({"conditionsV4": ["ip", "saddr", "1.2.3.4"]}, "nftables"),
         ({"conditionsV4": [], "conditionsV6": [""]}, "nftables"),
         ({"backend": "iptables"}, "iptables"),
@@ -275,8 +292,20 @@ def test_a_backend_that_is_needed_is_not_replaced(call, firewall, host, keys):
 
     outcome = call("ADD", conf(WEB, **keys))
 
-    assert "this host has no firewall to forward ports with" in outcome.document["msg"]
+    expected = "backend nftables cannot be used on this host: the host lacks it"
+    assert outcome.document["msg"] == expected
     assert firewall["iptables"].held == {}
+
+
+def test_a_host_without_any_firewall_is_told_both_reasons(call, firewall, host):
+    for one in firewall.values():
+        one.is_missing = True
+
+    outcome = call("ADD", conf(WEB))
+
+    expected = "this host has no firewall to forward ports with: make nftables or iptables usable"
+    assert outcome.document["msg"] == expected
+    assert outcome.document["details"] == "the host lacks it; the host lacks it"
 
 
 @pytest.mark.parametrize("keys", [{}, {"runtimeConfig": {}}, {"runtimeConfig": None}])
@@ -469,6 +498,8 @@ def test_del_removes_from_both_firewalls_and_again(call, firewall, host):
         {"runtimeConfig": None},
         {"backend": "pf"},
         {"markMasqBit": 99},
+        {"markMasqBit": 13, "backend": "nftables"},
+        {"markMasqBit": 13, "conditionsV4": ["ip", "ttl", "1"]},
         {"runtimeConfig": {"portMappings": [{**WEB, "hostPort": 0}, {**WEB, "hostIP": "x"}]}},
     ],
 )
@@ -516,6 +547,16 @@ def test_check_fails_after_tampering(call, firewall, host):
     assert call("CHECK", conf(WEB)).document["msg"] == expected
 
 
+@pytest.mark.parametrize("keys", [{"backend": "nftables", "markMasqBit": 13}, {"backend": "pf"}])
+def test_gc_cleans_under_a_configuration_that_no_add_would_accept(call, firewall, host, keys):
+    call.add(conf(WEB))
+    call.add(conf(WEB, backend="iptables"))
+
+    assert call("GC", conf(**keys, **{"cni.dev/valid-attachments": []})).text == ""
+
+    assert firewall["nftables"].held == firewall["iptables"].held == {}
+
+
 def test_gc_removes_what_is_not_valid_in_both_firewalls(call, firewall, host):
     second = dataclasses.replace(call, container_id="c2")
     call.add(conf(WEB))
@@ -536,12 +577,23 @@ def test_gc_removes_what_is_not_valid_in_both_firewalls(call, firewall, host):
 def test_status_needs_a_usable_backend_and_a_sound_configuration(call, firewall, fake_kernel):
     assert call("STATUS", conf()).text == ""
     assert call("STATUS", conf(backend="pf")).document["code"] == 7
+    assert call("STATUS", conf(backend="nftables", markMasqBit=13)).document["code"] == 7
 
     firewall["nftables"].is_missing = True
     outcome = call("STATUS", conf(backend="nftables"))
+    expected = "no port can be published: backend nftables cannot be used on this host"
     assert outcome.document["code"] == 50
-    assert "the host lacks it" in outcome.document["details"]
+    assert outcome.document["msg"] == f"{expected}: the host lacks it"
     assert fake_kernel.calls == []
+
+
+def test_status_fails_where_an_add_would_not_turn_to_the_other_firewall(call, firewall):
+    firewall["nftables"].fails = True
+
+    outcome = call("STATUS", conf())
+
+    expected = "no port can be published: the firewall fails"
+    assert outcome.document == {"code": 50, "msg": expected}
 
 
 def test_what_a_route_says_decides_about_the_link(call, firewall, host):

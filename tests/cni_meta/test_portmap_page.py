@@ -55,9 +55,11 @@ def test_the_conditions_on_the_page_are_understood(sandbox, call):
             {"runtimeConfig": {"portMappings": [{"containerPort": 80, "protocol": "tcp"}]}},
             "number: 0",
         ),
-        ({"backend": "nftables", "externalSetMarkChain": "X"}, "iptables-specific options"),
+        ({"backend": "nftables", "markMasqBit": 13}, "iptables-specific options"),
         ({"conditionsV4": ["ip", "ttl", "1", "accept"]}, '"accept" is no condition'),
         ({"conditionsV4": ["bogus"]}, "nft does not understand the conditions"),
+        ({"conditionsV4": ["--bogus"]}, "iptables refuses the conditions"),
+        ({"externalSetMarkChain": "KUBE-MARK-MASQ"}, "create it first"),
     ],
 )
 def test_the_messages_on_the_page_are_real(sandbox, call, keys, says):
@@ -68,7 +70,7 @@ def test_the_messages_on_the_page_are_real(sandbox, call, keys, says):
     message = host.caller("c1")("ADD", {**host.conf("c1", port), **keys}).document["msg"]
 
     assert says in message
-    assert message.split(":")[0] in PAGE.read_text()
+    assert f"| `{message}` |" in PAGE.read_text()
 
 
 def test_the_names_on_the_page_are_those_on_the_system(sandbox, call):

@@ -148,6 +148,28 @@ class TestIptables:
         assert holder(Claim(4, "tcp", None, 808)) is None
         assert holder(Claim(4, "tcp", None, 8080), CHAIN) is None
 
+    @pytest.mark.parametrize(
+        "rule",
+        [
+            "-p tcp -m tcp --dport 8080 -j DNAT --to-destination 10.22.0.9",
+            "-p tcp -m tcp --dport 8080 -j DNAT --to-destination fd00::9",
+            "-p tcp -m tcp --dport 8080 -j DNAT --to-destination 10.22.0.9:80-90",
+            "-p tcp -j DNAT --to-destination 10.22.0.9:80",
+        ],
+    )
+    def test_a_rule_that_no_plugin_writes_forwards_nothing_of_ours(self, rule):
+        lines = [f"-A {CHAIN} {rule}", *iptables_rules.jumps(OWNER, plan())]
+
+        assert iptables_rules.forwards_in(lines, {CHAIN}) == []
+        claim = Claim(4, "tcp", None, 8080)
+        assert iptables_rules.holder(lines, claim, "CNI-DN-other") is None
+
+    @pytest.mark.parametrize("container", [V4, V6])
+    def test_the_saved_rules_say_what_is_forwarded(self, container):
+        lines = list(iptables_rules.forwarding(OWNER, plan(container)))
+
+        assert iptables_rules.forwards_in(lines, {CHAIN}) == list(plan(container).forwards)
+
     def test_a_port_with_conditions_is_nobodys(self):
         lines = [
             *iptables_rules.forwarding(OWNER, plan()),
@@ -198,10 +220,10 @@ class TestConditionsOfNftables:
             ("ip ttl 1 # rest", "'#'"),
             ("ip ttl 1 \\", r"'\\\\'"),
             ("ip saddr $net", r"'\$'"),
-            ("ip saddr { 1.2.3.4", "{ and } do not match"),
+            ("ip saddr { 1.2.3.4", "{ and } do not match in 'ip saddr { 1.2.3.4': add or remove"),
             ("ip saddr } 1.2.3.4 {", "{ and } do not match"),
             ('iifname "eth0', "a quotation mark is missing"),
-            ("ip ttl 1 accept", '"accept" is no condition'),
+            ("ip ttl 1 accept", '"accept" is no condition: remove it'),
             ("jump elsewhere", '"jump" is no condition'),
             ("ip saddr vmap { 1.2.3.4 : drop }", '"vmap" is no condition'),
             ("meta mark set 1", '"set" is no condition'),

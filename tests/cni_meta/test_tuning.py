@@ -336,7 +336,16 @@ def test_sysctls_of_args_need_to_be_allowed_too(call, conf, container, allowlist
 
     document = call("ADD", {**conf, "sysctl": {"net.core.somaxconn": "5"}, **arguments}).document
 
-    assert "net.ipv4.ip_forward is not allowed" in document["msg"]
+    assert document["msg"].startswith("args.cni.sysctl: net.ipv4.ip_forward is not allowed")
+
+
+def test_a_value_that_args_give_is_named_by_its_place_there(call, conf, container, allowlist):
+    allowlist.write_text("")
+    sysctls = {"sysctl": {"net.x": "1"}, "args": {"cni": {"sysctl": {"net/x": "2"}}}}
+
+    document = call("ADD", {**conf, **sysctls}).document
+
+    assert document["msg"].startswith("args.cni.sysctl: net.x is not allowed")
 
 
 def test_a_list_that_is_not_there_although_a_link_leads_to_it_allows_nothing(
@@ -423,7 +432,7 @@ def test_sysctls_are_set_without_an_interface(call, conf, container):
     assert message == 'Link not found: there is no interface "eth0"'
 
 
-def test_the_backup_is_the_references_with_two_members_more(call, conf, container, data_dir):
+def test_the_backup_is_the_references_with_members_more(call, conf, container, data_dir):
     call.add({**conf, **ALL})
 
     assert (data_dir / "c1_eth0.json").read_text() == (
@@ -709,7 +718,10 @@ def test_del_restores_what_the_reference_saved(call, conf, container, data_dir):
     assert files(data_dir) == []
 
 
-@pytest.mark.parametrize("content", ["", "{", "null", '{"mtu": "1500", "sysctl": []}'])
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "null", '{"mtu": "1500", "sysctl": []}', '{"readings": {"net/x": ["1", 2]}}'],
+)
 def test_del_removes_a_backup_that_says_nothing(call, conf, container, data_dir, content):
     data_dir.mkdir(parents=True)
     (data_dir / "c1_eth0.json").write_text(content)
@@ -818,6 +830,16 @@ def test_check_compares_addresses_not_texts(call, conf, container):
         ("", "", True),
         ("0", "", False),
         ("1-4294967295", "1", False),
+        ("1 2", "1\t2\t3", True),
+        ("1 3", "1\t2\t3", False),
+        ("1 2 3 4", "1\t2\t3", False),
+        ("reno", "reno cubic", False),
+        ("reno 1", "reno 1 2", False),
+        ("2001:DB8::1", "2001:0db8:0000:0000:0000:0000:0000:0001", True),
+        ("2001:db8::1", "2001:0db8:0000:0000:0000:0000:0000:0002", False),
+        ("1-2-3-A", "00000001-00000002-00000003-0000000a", True),
+        ("1-2-3-4", "00000001-00000002-00000003-00000005", False),
+        ("1-2-3-4", "00000001-00000002-00000003-00000004,00000000-0-0-0", False),
     ],
 )
 def test_values_are_compared_as_the_kernel_means_them(

@@ -73,6 +73,7 @@ WRONG = [
     refused({"ingressRate": 7, "ingressBurst": 8000}, "rate below a byte", "ingressRate"),
     refused({"ingressRate": 8000, "ingressBurst": 7}, "burst below a byte", "ingressBurst"),
     refused({"egressRate": -1, "egressBurst": 8000}, "negative", "egressRate"),
+    refused({"egressRate": 8000, "egressBurst": 2**64}, "too large a number", "egressBurst"),
     refused({"ingressRate": "1M", "ingressBurst": 8000}, "text", "ingressRate"),
     refused({"egressRate": 1.5, "egressBurst": 8000}, "fraction", "egressRate"),
     refused({"runtimeConfig": {"bandwidth": [1]}}, "list", "runtimeConfig.bandwidth"),
@@ -124,4 +125,25 @@ ALONE = [
     ),
 ]
 
-CASES = [*SHAPED, *UNSHAPED, *WRONG, *ALONE]
+REPORTED = [
+    Case(
+        "bandwidth at a reported tap",
+        bandwidth(
+            **BOTH,
+            prevResult={
+                "cniVersion": "1.0.0",
+                "interfaces": [
+                    {"name": "br0"},
+                    {"name": "tap1"},
+                    {"name": "eth0", "sandbox": "/run/netns/c1"},
+                ],
+            },
+        ),
+        prepare="ip link add br0 type bridge; ip tuntap add tap1 mode tap;"
+        " ip link set tap1 master br0; ip link set br0 up; ip link set tap1 up;"
+        " ip tuntap add tap0 mode tap; ip link set tap0 netns c1;"
+        " ip -n c1 link set tap0 name eth0",
+    ),
+]
+
+CASES = [*SHAPED, *UNSHAPED, *WRONG, *ALONE, *REPORTED]

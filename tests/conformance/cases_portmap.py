@@ -105,6 +105,11 @@ REFUSALS = [
     refused(
         portmap(WEB, markMasqBit=5, externalSetMarkChain="X"), "mark bit and chain", "markMasqBit"
     ),
+    refused(
+        portmap(WEB, markMasqBit=13, backend="nftables"),
+        "bit of the other backend",
+        "[markMasqBit]",
+    ),
     refused(portmap(WEB, externalSetMarkChain="NO-SUCH"), "external chain missing", "NO-SUCH"),
     refused({**portmap(WEB), "runtimeConfig": []}, "runtimeConfig a list", "runtimeConfig"),
     Case("portmap alone", portmap(WEB), REFUSED, says="prevResult"),

@@ -61,11 +61,9 @@ def our_stage(ours) -> Iterator[Stage]:
 @pytest.fixture(scope="session")
 def play(suites, request) -> Iterator[Callable[[Case], Played]]:
     """Gives what both sets did with a case; all cases that were selected start with the first."""
-    cases = [
-        item.callspec.params["case"]
-        for item in request.session.items
-        if "case" in getattr(getattr(item, "callspec", None), "params", {})
-    ]
+    items = request.session.items
+    parameters = [getattr(getattr(item, "callspec", None), "params", {}) for item in items]
+    cases = [one["case"] for one in parameters if isinstance(one.get("case"), Case)]
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         played: dict[str, Future[Played]] = {
             case.name: pool.submit(play_both, case, suites) for case in cases

@@ -84,6 +84,19 @@ def test_what_containerd_asks_for_is_healthy_as_the_reference_made_it(stage):
     assert stage.call("CHECK", {**conf, "prevResult": shaped}).stdout == b""
 
 
+def test_the_mtu_of_the_references_ifb_is_looked_at(stage):
+    conf = CONFS["egress"]
+    _, shaped = attach(stage, ptp(mtu=9000), conf, "reference")
+    stage.use("ours")
+    assert stage.call("CHECK", {**conf, "prevResult": shaped}).stdout == b""
+    (ifb,) = stage.sandbox.json("ip -json link show type ifb")
+
+    stage.sandbox.shell(f"ip link set {ifb['ifname']} mtu 1500")
+
+    message = stage.call("CHECK", {**conf, "prevResult": shaped}).document["msg"]
+    assert message.startswith(f"the ifb {ifb['ifname']} has an MTU of 1500, veth")
+
+
 def test_a_second_add_takes_over_from_the_reference(stage):
     attached, shaped = attach(stage, bridge(), CONFS["both"], "reference")
     stage.use("ours")

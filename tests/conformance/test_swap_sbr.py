@@ -53,6 +53,72 @@ def test_what_one_moved_the_other_finds_healthy_and_deletes(stage, main, first, 
     assert remains(stage) == before
 
 
+@pytest.mark.parametrize(
+    "keys", [{}, {"addSourceHints": True}, {"gateways": ["10.7.0.254"]}], ids=str
+)
+@pytest.mark.parametrize(
+    "found",
+    [
+        "ip -n c1 route del default dev eth0",
+        "ip -n c1 route replace default via 10.7.0.9 dev eth0",
+        "ip -n c1 route add default via 10.7.0.9 dev eth0 metric 7",
+        "ip -n c1 -6 route replace default via fd07::9 dev eth0",
+        "ip -n c1 -6 route add default via fd07::9 dev eth0 metric 7",
+    ],
+)
+def test_ours_finds_healthy_what_the_reference_found_and_moved(stage, found, keys):
+    """This version of the reference knows neither key."""
+    if "gateways" in keys and "replace default via 10.7.0.9" in found:
+        keys = {"gateways": ["10.7.0.9"]}  # else that route would have had to go
+    moved = move_with_reference(stage, found)
+
+    checked = stage.call("CHECK", sbr(prevResult=moved, **keys))
+
+    assert (checked.status, checked.stdout) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        "ip -n c1 route replace default via 10.7.0.1 dev eth0",
+        "ip -n c1 route replace default via 10.7.0.9 dev eth0",
+    ],
+)
+@pytest.mark.parametrize(
+    "tampering",
+    [
+        "ip -n c1 rule del from 10.7.0.2",
+        "ip -n c1 -6 rule del from fd07::2",
+        "ip -n c1 route del default table 100",
+        "ip -n c1 route del 10.7.0.0/24 table 100",
+        "ip -n c1 -6 route del fd07::/64 table 101",
+        "ip -n c1 route replace default via 10.9.0.77 onlink dev eth0 table 100",
+        "ip -n c1 route replace default dev eth0 table 100",
+        "ip -n c1 route add default via 10.7.0.1 dev eth0 onlink",
+        "ip -n c1 -6 route add default via fd07::1 dev eth0 onlink",
+        "ip -n c1 link set eth0 down",
+    ],
+)
+def test_ours_misses_what_is_gone_of_what_the_reference_moved(stage, found, tampering):
+    moved = move_with_reference(stage, found)
+    assert stage.call("CHECK", sbr(prevResult=moved)).status == 0
+
+    stage.sandbox.shell(tampering)
+
+    assert stage.call("CHECK", sbr(prevResult=moved)).status == 1
+
+
+def move_with_reference(stage, before):
+    """The result of a bridge and sbr of the reference, with a command between the two."""
+    stage.use("reference")
+    attached = stage.call("ADD", MAINS["bridge"])
+    stage.sandbox.shell(before)
+    moved = stage.call("ADD", sbr(prevResult=attached.document))
+    assert moved.status == 0, moved.stdout
+    stage.use("ours")
+    return moved.document
+
+
 @pytest.mark.parametrize(("first", "second"), ORDERS)
 def test_two_interfaces_are_each_deleted_by_the_other(stage, first, second):
     stage.sandbox.shell(SECOND)

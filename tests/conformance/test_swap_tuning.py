@@ -102,6 +102,25 @@ def test_ours_keeps_the_backup_of_the_reference_at_a_second_add(stage, attached)
     assert stage.sandbox.shell(f"cat {SYSCTL}", "c1") == "0\n"
 
 
+def test_ours_finds_healthy_what_the_kernel_spells_its_own_way_for_the_reference(stage, attached):
+    conf = tuning(
+        sysctl={
+            "net.ipv4.ip_local_port_range": "1024 2048",
+            "net.ipv4.tcp_rmem": "4096 131073",
+            "net.ipv4.tcp_fastopen_key": "1-2-3-4",
+            "net.ipv6.conf.IFNAME.stable_secret": "2001:db8::1",
+            "net.ipv4.ip_local_reserved_ports": "8002,8000,8001",
+        }
+    )
+    tuned = tune(stage, attached, conf, "reference")
+    stage.use("ours")
+    assert stage.call("CHECK", {**conf, "prevResult": tuned}).status == 0
+
+    stage.sandbox.shell("echo 1-2-3-5 >/proc/sys/net/ipv4/tcp_fastopen_key", "c1")
+
+    assert stage.call("CHECK", {**conf, "prevResult": tuned}).status == 1
+
+
 def test_the_chain_of_the_reference_is_deleted_by_ours(stage, attached):
     tuned = tune(stage, attached, CONFS["link"], "reference")
     stage.use("ours")

@@ -85,9 +85,16 @@ class Host:
         return self.results[name]["ips"][0 if version == 4 else 1]["address"].split("/")[0]
 
     def reaches(self, name, target, version=4):
-        """Whether a ping comes back: to the outside, or to a container."""
+        """Whether a ping comes back, from the outside or a container, however busy the machine."""
+        return any(self._answers(name, target, version, seconds=2) for _ in range(5))
+
+    def is_kept_from(self, name, target, version=4):
+        """Whether a ping is lost; what is dropped is not waited for long."""
+        return not self._answers(name, target, version, seconds=0.3)
+
+    def _answers(self, name, target, version, seconds):
         address = OUTSIDE[version] if target == "outside" else self.address(target, version)
-        answered = self.sandbox.shell(f"ping -{version} -c1 -W0.3 {address} || true", name)
+        answered = self.sandbox.shell(f"ping -{version} -c1 -W{seconds} {address} || true", name)
         assert "1 packets transmitted" in answered
         return "1 received" in answered
 

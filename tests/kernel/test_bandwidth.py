@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cnicore.net.namespace import Namespace
+from kernel.carrier import carried
 
 pytestmark = pytest.mark.kernel
 
@@ -110,6 +111,44 @@ def test_ipv6_is_shaped_too(attach, places, direction):
     rate = closest(expected, lambda: throughput.measure(*way, seconds=SECONDS))
 
     assert is_kept(rate, expected), f"{rate / 1e6:.1f} Mbit/s"
+
+
+@pytest.fixture
+def carried_link(sandbox, kind):
+    """A container behind a process, and what the plugin that started it reports."""
+    netns = sandbox.container("c1")
+    with carried(kind, "vm0", netns, "eth0"):
+        for where, name, host in (("", "vm0", 1), ("-n c1", "eth0", 2)):
+            sandbox.shell(f"ip {where} addr add 10.1.0.{host}/24 dev {name}")
+            sandbox.shell(f"ip {where} link set {name} up")
+        interfaces = [{"name": "vm0"}, {"name": "eth0", "sandbox": netns}]
+        yield {"cniVersion": "1.1.0", "interfaces": interfaces}
+
+
+@pytest.mark.parametrize(
+    ("kind", "directions"), [("tap", "both"), ("tap", "down"), ("tap", "up"), ("tun", "both")]
+)
+def test_a_link_that_a_process_carries_is_shaped_too(carried_link, places, call, directions):
+    caller = dataclasses.replace(call, netns="/run/netns/c1", container_id="c1")
+    unlimited = {"both": {}, "down": {"egressRate": 0, "egressBurst": 0}}
+    conf = {**BANDWIDTH, **unlimited.get(directions, {"ingressRate": 0, "ingressBurst": 0})}
+    host, container = places(""), places("c1")
+    ways = {
+        "down": (DOWN, host, container, "10.1.0.2"),
+        "up": (UP, container, host, "10.1.0.1"),
+    }
+
+    caller.add({**conf, "prevResult": carried_link})
+
+    for direction, (expected, *way) in ways.items():
+        if directions in {"both", direction}:
+            rate = closest(expected, lambda way=way: throughput.measure(*way, seconds=SECONDS))
+            assert is_kept(rate, expected), f"{direction}: {rate / 1e6:.1f} Mbit/s"
+        else:
+            assert throughput.rate(throughput.measure(*way, seconds=1)) > 2 * DOWN, direction
+    assert caller("DEL", conf).text == ""
+    for _, *way in ways.values():
+        assert throughput.rate(throughput.measure(*way, seconds=1)) > 2 * DOWN
 
 
 def test_containers_are_shaped_apart_at_the_same_time(attach, places):

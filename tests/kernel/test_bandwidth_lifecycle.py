@@ -287,6 +287,7 @@ TAMPERING = [
     f"ip link delete {IFB}",
     f"ip link delete {IFB}; ip link add {IFB} up type ifb",
     f"ip link set {IFB} name other",
+    f"ip link set {IFB} mtu 1400",
 ]
 
 
@@ -336,17 +337,22 @@ def test_an_interface_without_an_end_on_the_host_is_named(sandbox, caller, make,
     assert "remove bandwidth from this network or attach with bridge or ptp" in document["msg"]
 
 
-def test_a_pair_whose_other_end_is_elsewhere_is_not_shaped(sandbox, caller):
-    """The index of its other end is that of an innocent link here."""
+@pytest.mark.parametrize("index", [51, 52])
+def test_a_pair_whose_other_end_is_elsewhere_is_not_shaped(sandbox, caller, index):
+    """The index of its other end is that of an innocent link here, whose peer may have its own."""
     sandbox.container("c2")
     sandbox.shell("ip link add victim index 50 type veth peer name v1 index 51")
-    sandbox.shell("ip -n c2 link add x index 50 type veth peer name eth0 netns c1")
+    sandbox.shell(f"ip -n c2 link add x index 50 type veth peer name eth0 index {index} netns c1")
     result = {"cniVersion": "1.1.0", "interfaces": [{"name": "victim"}]}
     before = state(sandbox)
 
     document = caller("ADD", {**BANDWIDTH, "prevResult": result}).document
 
     assert "other end of eth0 (index 50) is not on the host" in document["msg"]
+    assert state(sandbox) == before
+    sandbox.shell("tc qdisc add dev victim root handle 1: tbf rate 1mbit burst 99k latency 9ms")
+    before = state(sandbox)
+    assert caller("DEL", BANDWIDTH).text == ""
     assert state(sandbox) == before
 
 

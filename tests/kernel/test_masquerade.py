@@ -17,6 +17,7 @@ from cnicore.firewall.xtables import may_have
 from cnicore.net.switch import inside, open_netns
 from cnicore.owner import Owner
 from cnicore.result import IpConfig
+from kernel.without_nftables import hide_nftables
 
 pytestmark = pytest.mark.kernel
 
@@ -349,6 +350,39 @@ class TestNftables:
             masquerade.verify(OWNER, IPS)
 
 
+@pytest.fixture
+def questions(monkeypatch):
+    """What libnftables is asked from now on, as text."""
+    asked, real = [], libnftables._binding()
+
+    class Listening(real):
+        def cmd(self, cmdline):
+            asked.append(cmdline)
+            return super().cmd(cmdline)
+
+        def json_cmd(self, json_root):
+            asked.append(json.dumps(json_root))
+            return super().json_cmd(json_root)
+
+    monkeypatch.setattr(libnftables, "_binding", lambda: Listening)
+    monkeypatch.setattr(libnftables, "_open", {})
+    return asked
+
+
+def test_check_and_del_ask_for_nothing_that_grows_with_the_maps(sandbox, questions):
+    """To answer for an element or a chain of our table, the library reads all its elements."""
+    masquerade.add(OWNER, IPS, "nftables")
+    questions.clear()
+    masquerade.verify(OWNER, IPS)
+    assert questions == []
+
+    masquerade.delete(OWNER, ADDRESSES)
+
+    reads = [text for text in questions if '"list"' in text or text.startswith(("get", "list"))]
+    assert [text for text in reads if '"inet"' in text and '"cni"' in text] == []
+    assert elements(sandbox) == 0
+
+
 class TestIptables:
     def test_the_rules_are_the_references_with_every_accept_first(self, sandbox):
         masquerade.add(Owner("n1", "c", "eth0"), IPS, "iptables")
@@ -450,26 +484,10 @@ class TestIptables:
         assert may_have(4, "nat", OWNER.chain())
 
 
-class WithoutNfTables:
-    """The library's class where the kernel has no nf_tables: words recorded from libnftables 1.0.6."""
-
-    WORDS = "internal:0:0-0: Error: cache initialization failed: Invalid argument\n"
-
-    def cmd(self, cmdline):
-        return -1, "", self.WORDS
-
-    def json_cmd(self, json_root):
-        return -1, "", self.WORDS
-
-    def set_json_output(self, val):
-        return False
-
-
 @pytest.fixture(params=["legacy", "nft"])
 def without_nf_tables(request, sandbox, monkeypatch, tmp_path):
     """A host whose libnftables finds no nf_tables, and whose iptables work, of either kind."""
-    monkeypatch.setattr(libnftables, "_binding", lambda: WithoutNfTables)
-    monkeypatch.setattr(libnftables, "_open", {})
+    hide_nftables(monkeypatch)
     programs = f"/usr/sbin/xtables-{request.param}-multi"
     for name in ("iptables", "ip6tables"):
         for verb in ("save", "restore"):

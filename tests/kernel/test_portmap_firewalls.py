@@ -8,10 +8,12 @@ from kernel.published import (
     OTHER_HOST,
     OUTSIDE,
     OUTSIDE6,
+    PORTMAP,
     Host,
     mapping,
     use_legacy,
 )
+from kernel.without_nftables import hide_nftables
 
 pytestmark = pytest.mark.kernel
 
@@ -198,8 +200,14 @@ class TestWhatIptablesRefuses:
                 " create it first",
             ),
             ({"externalSetMarkChain": "K" * 29}, "cannot be the name of a chain: use up to 28"),
-            ({"conditionsV4": ["-s", "nowhere.invalid/x"]}, "conditionsV4: iptables refuses"),
-            ({"conditionsV6": ["--no-such"]}, "conditionsV6: ip6tables refuses"),
+            (
+                {"conditionsV4": ["-s", "nowhere.invalid/x"]},
+                "conditionsV4: iptables refuses the conditions '-s nowhere.invalid/x': write",
+            ),
+            (
+                {"conditionsV6": ["--no-such"]},
+                "conditionsV6: ip6tables refuses the conditions '--no-such': write matches",
+            ),
         ],
     )
     def test_is_a_bad_configuration_and_names_the_key(self, host, keys, says):
@@ -213,3 +221,34 @@ class TestWhatIptablesRefuses:
         host.publish("c1", WEB, **IPTABLES, externalSetMarkChain="NO-SUCH", snat=False)
 
         assert host.tcp("outside", HOST, 8080, "c1") == OUTSIDE
+
+
+class TestAKernelWithoutNftables:
+    @pytest.fixture(autouse=True)
+    def legacy(self, sandbox, monkeypatch):
+        use_legacy(sandbox)
+        hide_nftables(monkeypatch)
+
+    @pytest.mark.parametrize("keys", [{}, IPTABLES])
+    def test_iptables_publishes_and_every_verb_works(self, host, keys):
+        assert host.caller("c1")("STATUS", {**PORTMAP, **keys}).text == ""
+        conf = host.publish("c1", WEB, DNS, **keys)
+        assert host.tcp("outside", HOST, 8080, "c1") == OUTSIDE
+        assert host.caller("c1")("CHECK", conf).text == ""
+        valid = {"cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "eth0"}]}
+        assert host.caller("c1")("GC", {**PORTMAP, **valid}).text == ""
+        assert host.tcp("outside", HOST, 8080, "c1") == OUTSIDE
+
+        for _ in range(2):
+            assert host.caller("c1")("DEL", conf).text == ""
+
+        assert rules(host) == []
+
+    def test_nftables_is_not_to_be_had(self, host):
+        sentence = "backend nftables cannot be used on this host: the kernel gives no access"
+
+        document = refusal(host, "c1", WEB, **NFTABLES)
+
+        assert document["msg"] == f"{sentence} to nftables: load the module nf_tables"
+        status = host.caller("c1")("STATUS", {**PORTMAP, **NFTABLES}).document
+        assert (status["code"], sentence in status["msg"]) == (50, True)

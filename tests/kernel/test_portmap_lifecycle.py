@@ -9,7 +9,16 @@ import pytest
 
 from cnicore.firewall.libnftables import run
 from cnicore.testing.faults import failing_at_every_call
-from kernel.published import HOST, OTHER_HOST, OUTSIDE, PORTMAP, Host, mapping, use_legacy
+from kernel.published import (
+    BRIDGE,
+    HOST,
+    OTHER_HOST,
+    OUTSIDE,
+    PORTMAP,
+    Host,
+    mapping,
+    use_legacy,
+)
 
 pytestmark = pytest.mark.kernel
 
@@ -95,6 +104,42 @@ class TestWhoseAPortIs:
 
         assert host.tcp("outside", HOST, 8080, "c1") == OUTSIDE
 
+    @pytest.mark.parametrize("backend", ["iptables", "iptables-legacy"], indirect=True)
+    def test_with_iptables_those_of_one_network_share_them_and_add_says_so(
+        self, host, backend, capfd
+    ):
+        for _ in range(2):
+            host.publish("c1", WEB, **backend)
+        assert capfd.readouterr().err == ""
+        second = {"CNI_IFNAME": "eth1"}
+        result = host.caller("c1").add(BRIDGE, **second)
+        conf = {**host.conf("c1", mapping(9090, 80), **backend), "prevResult": result}
+
+        host.caller("c1").add(conf, **second)
+
+        assert capfd.readouterr().err == (
+            "portmap: warning: the ports of eth1 replace those that led to 10.1.0.2, fd01::2: with"
+            " iptables the interfaces of a container in one network share their ports; set backend"
+            " to nftables to keep them apart\n"
+        )
+        assert host.tcp("outside", HOST, 9090, "c1") == OUTSIDE
+        assert host.tcp("outside", HOST, 8080, "c1") == ""
+        assert host.caller("c1")("CHECK", conf, **second).text == ""
+
+    def test_with_nftables_those_of_one_network_keep_them_apart(self, host, capfd):
+        host.publish("c1", WEB)
+        second = {"CNI_IFNAME": "eth1"}
+        result = host.caller("c1").add(BRIDGE, **second)
+        conf = {**host.conf("c1", mapping(9090, 80)), "prevResult": result}
+
+        host.caller("c1").add(conf, **second)
+
+        assert capfd.readouterr().err == ""
+        assert host.tcp("outside", HOST, 8080, "c1") == OUTSIDE
+        assert host.tcp("outside", HOST, 9090, "c1") == OUTSIDE
+        assert host.caller("c1")("DEL", conf, **second).text == ""
+        assert host.tcp("outside", HOST, 8080, "c1") == OUTSIDE
+
     def test_a_process_that_listens_there_is_named(self, host, capfd):
         with socket.create_server(("", 8080)), host.udp_server("host", 5353):
             host.publish("c1", WEB, DNS)
@@ -142,13 +187,18 @@ class TestDelLeavesNothing:
 
         assert remains(host) == before
 
-    def test_under_another_configuration(self, host, keys):
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"backend": "pf", "markMasqBit": 99, "externalSetMarkChain": ""},
+            {"backend": "nftables", "markMasqBit": 13},
+        ],
+    )
+    def test_under_another_configuration(self, host, keys, changes):
         host.attach("c1")
         before = remains(host)
         host.publish("c1", *BOTH, **keys)
-        other = host.conf(
-            "c1", mapping(1, 1), backend="pf", markMasqBit=99, externalSetMarkChain=""
-        )
+        other = host.conf("c1", mapping(1, 1), **changes)
 
         assert host.caller("c1")("DEL", other).text == ""
 

@@ -276,7 +276,7 @@ def test_a_default_route_of_the_interface_is_moved_and_no_second_one_added(uplin
     caller.add(conf_for(1))
 
     text = uplinks.shell("ip route show table 100 default", CONTAINER)
-    assert text.strip() == "default via 10.1.0.9 dev eth1 metric 7 mtu 1300"
+    assert text.strip() == "default via 10.1.0.9 dev eth1 proto 67 metric 7 mtu 1300"
 
 
 def test_with_a_table_only_rules_are_added(uplinks, caller):

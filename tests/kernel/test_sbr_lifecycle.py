@@ -10,7 +10,7 @@ from cnicore.net.netlink import KernelError
 from cnicore.net.route import RT_TABLE_MAIN
 from cnicore.net.rule import Rule
 from cnicore.testing.faults import FaultyKernel, failing_at_every_call
-from kernel.uplinks import CONTAINER, build, listing, result
+from kernel.uplinks import CONTAINER, build, listing, result, settle
 
 pytestmark = pytest.mark.kernel
 
@@ -150,6 +150,7 @@ def test_rules_are_read_as_they_are(uplinks, container):
 @KEYS
 def test_add_that_fails_at_any_call_leaves_every_route_and_rule_as_it_was(uplinks, caller, keys):
     uplinks.shell(ODD_ROUTES, CONTAINER)
+    uplinks.shell("ip route add default via 10.1.0.9 dev eth1 metric 7", CONTAINER)
     before = without_expiry(listing(uplinks))
     failures = []
 
@@ -167,6 +168,7 @@ def test_add_that_fails_at_any_call_leaves_every_route_and_rule_as_it_was(uplink
 def test_routes_of_two_interfaces_in_one_subnet_come_back_in_their_order(sandbox, call, ifname):
     """The first of equal routes is the one that is used."""
     sandbox.container("c1")
+    sandbox.shell("echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad", "c1")
     for number in (0, 1):
         sandbox.shell(
             f"ip link add v{number} type veth peer name eth{number} netns c1;"
@@ -176,6 +178,7 @@ def test_routes_of_two_interfaces_in_one_subnet_come_back_in_their_order(sandbox
             f"ip -n c1 route append 198.18.0.0/24 via 10.1.0.9 dev eth{number}"
         )
     sandbox.shell("ip -n c1 route append 198.18.0.0/24 via 10.1.0.10 dev eth0")
+    settle(sandbox, "eth0", "eth1")
     ips = [{"address": f"10.1.0.{2 if ifname == 'eth0' else 3}/24", "gateway": "10.1.0.1"}]
     conf = {**CONF, "prevResult": {"cniVersion": "1.1.0", "ips": ips}}
     caller = dataclasses.replace(call, netns=CONTAINER, ifname=ifname)
@@ -223,6 +226,21 @@ def test_an_add_goes_on_where_one_that_was_killed_had_stopped(uplinks, caller, s
     assert links_of(uplinks, "main") == {"eth0", "fe80::/64 eth1"}
     assert destinations(uplinks, 100) == ["10.1.0.0/24", "203.0.113.0/24", "default"]
     assert destinations(uplinks, 101) == ["default", "fd01::/64", "fe80::/64"]
+    assert caller("CHECK", conf_for(1)).text == ""
+
+
+@pytest.mark.parametrize("stop", range(5, 25))
+def test_a_found_default_route_is_known_by_its_mark_after_an_add_that_was_killed(
+    uplinks, caller, stop
+):
+    uplinks.shell("ip route add default via 10.1.0.9 dev eth1 metric 7", CONTAINER)
+    with KilledKernel(stop).in_place():
+        caller("ADD", conf_for(1))
+
+    caller.add(conf_for(1))
+
+    shown = uplinks.shell("ip route show table 100 default", CONTAINER)
+    assert shown.strip() == "default via 10.1.0.9 dev eth1 proto 67 metric 7"
     assert caller("CHECK", conf_for(1)).text == ""
 
 

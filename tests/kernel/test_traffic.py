@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 from ipaddress import ip_address
 
 import pytest
@@ -15,6 +17,7 @@ from cnicore.net.listener import process_of
 from cnicore.net.namespace import Namespace, host_namespace
 from cnicore.net.path import Path
 from kernel.published import HOST, HOST6, OUTSIDE, Host, exchange
+from kernel.without_nftables import hide_nftables
 
 pytestmark = pytest.mark.kernel
 
@@ -155,6 +158,14 @@ def test_an_address_without_a_route_has_no_path(host, ns, address):
     assert ns.path_to(ip_address("192.0.2.1")) is None
 
 
+QUESTIONS = {
+    "has_table": lambda: single.has_table("inet", "t"),
+    "has_chain": lambda: single.has_chain("inet", "t", "c"),
+    "rules_of": lambda: single.rules_of("inet", "t", "c"),
+    "find_element": lambda: single.find_element("inet", "t", "to-port", TestSingleObjects.KEY),
+}
+
+
 class TestSingleObjects:
     KEY = ip_address("fd00::1").packed + b"\6\0\0\0" + b"\0\x50\0\0"
 
@@ -211,6 +222,28 @@ class TestSingleObjects:
 
         with pytest.raises(Unavailable, match="load the module nf_tables"):
             single.has_table("inet", "t")
+
+    @pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS)
+    def test_a_kernel_without_nf_tables_is_unavailable_whatever_is_asked(
+        self, sandbox, monkeypatch, question
+    ):
+        hide_nftables(monkeypatch)
+
+        with pytest.raises(Unavailable, match="load the module nf_tables; could not .*: Invalid"):
+            question()
+
+    def test_a_process_that_may_not_ask_finds_it_unavailable(self, sandbox):
+        program = (
+            "from cnicore.firewall import single\n"
+            "try: single.has_table('inet', 't')\n"
+            "except single.Unavailable as error: print(error)\n"
+        )
+        without = ["setpriv", "--bounding-set=-net_admin", sys.executable, "-c", program]
+
+        said = subprocess.run(without, capture_output=True, text=True, check=True).stdout
+
+        assert said.startswith("the kernel gives no access to nftables: load the module nf_tables;")
+        assert said.endswith("Operation not permitted\n")
 
 
 def test_commands_in_nfts_language_are_one_transaction(sandbox):

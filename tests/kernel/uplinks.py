@@ -62,6 +62,17 @@ def build(sandbox) -> None:
     ]
     script += [ROUTER.format(n=number) for number in (0, 1)]
     sandbox.shell("set -e\n" + "\n".join([*script, DEFAULTS]))
+    settle(sandbox, "eth0", "eth1")
+
+
+def settle(sandbox, *names: str) -> None:
+    """Wait for the link-local addresses: the kernel gives them when it has seen the carrier."""
+    for name in names:
+        sandbox.shell(
+            f"for i in $(seq 600); do ip -6 route show table local dev {name} | grep -q '^local fe80:'"
+            " && exit 0; sleep 0.05; done; exit 1",
+            CONTAINER,
+        )
 
 
 def result(number: int, *, gateways: bool = True, extra: tuple = ()) -> dict:

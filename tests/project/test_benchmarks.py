@@ -248,6 +248,16 @@ def test_a_mapping_of_others_is_what_an_add_of_that_side_makes(tmp_path, spawner
         assert firewall(place) == made
 
 
+@pytest.mark.kernel
+def test_entering_namespaces_keeps_the_working_directory(sandbox, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    with closing(Namespaces()) as here:
+        here.enter()
+
+    assert Path.cwd() == tmp_path
+
+
 @pytest.mark.parametrize(
     ("script", "said"),
     [

@@ -32,7 +32,10 @@ def tool(name):
 
 @needs_make
 def test_make_alone_lists_every_target_with_a_sentence():
-    targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE)) - {"setup-test", "setup-kernel"}
+    targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE)) - {
+        "setup-test",
+        "setup-kernel",
+    }
 
     listed = dict(re.findall(r"^make (\S+) +(.+)$", run("make").stdout, re.MULTILINE))
 

@@ -7,9 +7,9 @@ from contextvars import ContextVar
 from importlib import import_module
 from typing import cast
 
-from cnicore.attempts import attempt_all
 from cnicore.errors import CniError, InvalidNetworkConfig, PluginNotAvailable
-from cnicore.firewall.backend import Backend, Unavailable
+from cnicore.firewall.backend import Backend
+from cnicore.firewall.choice import with_all, with_first
 from cnicore.owner import Owner
 from cnicore.result import Address, IpConfig
 
@@ -57,9 +57,7 @@ def delete(owner: Owner, addresses: Iterable[Address] = ()) -> None:
     own are looked for. Nothing there is as wished. Raises CniError, or several as ExceptionGroup.
     """
     known = tuple(addresses)
-    with attempt_all() as attempt:
-        for name in BACKENDS:
-            attempt(_where_available, name, lambda backend: backend.delete(owner, known))
+    with_all(BACKENDS, lambda name: loader.get()(name).delete(owner, known))
 
 
 def gc(network: str, valid: Iterable[Owner]) -> None:
@@ -68,42 +66,19 @@ def gc(network: str, valid: Iterable[Owner]) -> None:
     Raises CniError, or an ExceptionGroup of several.
     """
     keep = tuple(valid)
-    with attempt_all() as attempt:
-        for name in BACKENDS:
-            attempt(_where_available, name, lambda backend: backend.gc(network, keep))
+    with_all(BACKENDS, lambda name: loader.get()(name).gc(network, keep))
 
 
 def verify(owner: Owner, ips: Sequence[IpConfig]) -> None:
     """Raise CniError unless one firewall masquerades all the addresses for the owner."""
-    failures = []
-    for name in BACKENDS:
-        try:
-            loader.get()(name).verify(owner, ips)
-        except CniError as error:
-            failures.append(str(error))
-        else:
-            return
-    raise CniError(f"{owner.ifname} is not masqueraded: attach it again", "; ".join(failures))
+    lack = f"{owner.ifname} is not masqueraded: attach it again"
+    with_first(BACKENDS, lambda name: loader.get()(name).verify(owner, ips), lack, over=CniError)
 
 
 def _through(backend: str, step: Callable[[Backend], None]) -> None:
     """Run the step with that backend, or if it is empty with the first one that the host has."""
-    if backend:
-        step(loader.get()(backend))
-        return
-    refusals = []
-    for name in BACKENDS:
-        try:
-            step(loader.get()(name))
-        except Unavailable as error:
-            refusals.append(error)
-        else:
-            return
-    raise CniError("this host has no firewall to masquerade with", "; ".join(map(str, refusals)))
-
-
-def _where_available(name: str, step: Callable[[Backend], None]) -> None:
-    try:
-        step(loader.get()(name))
-    except* Unavailable:  # also from within a group
-        pass  # then it holds nothing of ours that could be reached
+    with_first(
+        [backend] if backend else BACKENDS,
+        lambda name: step(loader.get()(name)),
+        "this host has no firewall to masquerade with: make nftables or iptables usable",
+    )

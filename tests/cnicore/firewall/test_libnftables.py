@@ -66,7 +66,7 @@ RULE = "internal:0:0-0: Error: Could not process rule: "
 READS = {
     "read": lambda: libnftables.read("list tables", tables={}),
     "read_if_there": lambda: libnftables.read_if_there("list tables", tables={}),
-    "get_element": lambda: libnftables.get_element("look", "inet cni masquerade4", "10.0.0.1"),
+    "chain_names": lambda: libnftables.chain_names("inet", "cni"),
 }
 CHANGE = {"change": lambda: libnftables.change("add it", [])}
 
@@ -103,6 +103,57 @@ def test_any_other_refusal_does_not_pass_for_a_host_without_nftables(answering, 
 
     with pytest.raises(Refused):
         call()
+
+
+class TestRemove:
+    """Each finding is deleted in one transaction, or found again."""
+
+    GONE, BUSY = f"{RULE}No such file or directory", f"{RULE}Device or resource busy"
+
+    @pytest.fixture
+    def changes(self, monkeypatch):
+        """Lets transactions end with these words, one after the other; returns what was sent."""
+
+        def put(*words):
+            sent, answers = [], iter(words)
+
+            def change(act, commands):
+                sent.append(commands)
+                if answer := next(answers):
+                    raise Refused(act, answer)
+
+            monkeypatch.setattr(libnftables, "change", change)
+            return sent
+
+        return put
+
+    def test_what_vanished_meanwhile_is_looked_for_again(self, changes):
+        sent, findings = changes(self.GONE, self.GONE, ""), iter([[1, 2], [1], [3]])
+
+        libnftables.remove("delete", lambda: next(findings))
+
+        assert sent == [[1, 2], [1], [3]]
+
+    def test_nothing_to_delete_is_no_transaction(self, changes):
+        sent, findings = changes(self.GONE), iter([[1], []])
+
+        libnftables.remove("delete", lambda: next(findings))
+
+        assert sent == [[1]]
+
+    def test_another_refusal_is_raised_at_once(self, changes):
+        sent = changes(self.BUSY)
+
+        with pytest.raises(Refused, match="could not delete: .*busy"):
+            libnftables.remove("delete", lambda: [1])
+        assert sent == [[1]]
+
+    def test_it_gives_up_at_last(self, changes):
+        sent = changes(*[self.GONE] * 99)
+
+        with pytest.raises(Refused, match="No such file"):
+            libnftables.remove("delete", lambda: [1])
+        assert len(sent) == libnftables.ATTEMPTS
 
 
 def test_a_missing_library_names_its_package(monkeypatch):

@@ -43,7 +43,7 @@ def test_without_nftables_the_program_is_asked(without_nftables):
 
 
 def test_a_legacy_table_is_looked_into_whatever_the_program_says(without_nftables, monkeypatch):
-    monkeypatch.setattr(xtables, "_has_legacy_table", lambda version, table: table == "nat")
+    monkeypatch.setattr(xtables, "has_legacy_table", lambda version, table: table == "nat")
     without_nftables("exit 3")
 
     assert xtables.may_have(4, "nat", "CNI-1")

@@ -55,10 +55,11 @@ def cni_add(request: Request, conf: BridgeConf) -> Result:
     vlans, mac = port_vlans(conf), requested_mac(conf, request.args)
     with namespaces(request.netns) as ns, rollback() as on_failure:
         require_free_name(ns.container, request.ifname)
-        ensure_bridge(ns.host, conf, on_failure)
-        port, container = create_veth(
-            ns, request.owner, on_failure, mtu=conf.mtu, mac=mac, master=conf.bridge
-        )
+        with ns.host.bridges_locked():
+            ensure_bridge(ns.host, conf, on_failure)
+            port, container = create_veth(
+                ns, request.owner, on_failure, mtu=conf.mtu, mac=mac, master=conf.bridge
+            )
         ns.host.set_bridge_port(port.name, hairpin=conf.hairpin_mode, isolated=conf.port_isolation)
         admit(ns.host, port.name, vlans)
         if conf.macspoofchk:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 
 from cni_main.bridge.configuration import BridgeConf
+from cni_main.bridge.sharing import delete_unused_bridge
 from cnicore.errors import CniError, InvalidNetworkConfig
 from cnicore.net.link import Link
 from cnicore.net.namespace import Namespace
-from cnicore.owner import PREFIX
 from cnicore.rollback import OnFailure
 
 PORT_TIMEOUT = 2.55  # seconds, as the reference waits
@@ -56,21 +55,6 @@ def random_mac() -> str:
     """A locally administered unicast address."""
     first, *others = os.urandom(6)
     return bytes([first & 0xFE | 0x02, *others]).hex(":")
-
-
-def delete_unused_bridge(host: Namespace, name: str) -> None:
-    """Delete the bridge if it has no port: another ADD may have come to use it meanwhile."""
-    bridge = host.link(name)
-    if not any(link.master == bridge.index for link in host.links()):
-        host.delete_link(name)
-
-
-def unless_shared(host: Namespace, bridge: str, own_port: str, undo: Callable[[], object]) -> None:
-    """Undo what another attachment may rely on only if the bridge has no port of another one."""
-    index = host.link(bridge).index
-    others = (link for link in host.links() if link.master == index and link.name != own_port)
-    if not any(link.alias.startswith(PREFIX) for link in others):
-        undo()
 
 
 def wait_for_port(host: Namespace, name: str) -> Link:

@@ -9,7 +9,7 @@ from functools import partial
 from ipaddress import ip_interface
 
 from cni_main.bridge.configuration import BridgeConf
-from cni_main.bridge.device import unless_shared
+from cni_main.bridge.sharing import unless_shared
 from cni_main.bridge.vlans import admit, gateway_vlans
 from cnicore.addresses import any_cidr, is_default
 from cnicore.errors import CniError, InvalidNetworkConfig

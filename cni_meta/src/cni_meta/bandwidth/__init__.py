@@ -1,4 +1,4 @@
-"""bandwidth: limit how fast a container receives and sends, at the host's end of its veth.
+"""bandwidth: limit how fast a container receives and sends, at the host's end of its link.
 
 Ingress is towards the container and waits in a token bucket at that end. Egress has to come in
 there before it can wait anywhere, so it is redirected to an ifb that has the bucket.
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cni_meta.bandwidth import ifb
-from cni_meta.bandwidth.host_end import host_end, remaining_ends
-from cni_meta.bandwidth.rates import BandwidthConf, limits
-from cni_meta.bandwidth.shaping import MISSING_PARTS, limit_arrivals, limit_rate, remove, verify
+from cni_meta.bandwidth import ifb, mark
+from cni_meta.bandwidth.host_end import host_end
+from cni_meta.bandwidth.leftovers import remove_earlier, remove_remaining, remove_stale
+from cni_meta.bandwidth.rates import BandwidthConf, limits, limits_if_possible
+from cni_meta.bandwidth.shaping import MISSING_PARTS, limit_arrivals, limit_rate, verify
 from cnicore.chained import result_so_far
 from cnicore.config import NetConf
 from cnicore.errors import PluginNotAvailable
@@ -35,7 +36,8 @@ def cni_add(request: Request, conf: BandwidthConf) -> Result:
         return result
     with namespaces(request.netns) as ns, rollback() as on_failure:
         link = host_end(ns, request, result)
-        remove(ns, request.owner, [link])  # what an earlier ADD of the same attachment left
+        remove_earlier(ns, link, request.owner)
+        mark.put(ns.host, link, request.owner, on_failure)
         if wanted.ingress:
             limit_rate(ns.host, link, wanted.ingress, on_failure)
         if wanted.egress:
@@ -46,9 +48,9 @@ def cni_add(request: Request, conf: BandwidthConf) -> Result:
 
 
 @hookimpl
-def cni_del(request: Request) -> None:
+def cni_del(request: Request, conf: BandwidthConf) -> None:
     with remaining_namespaces(request.netns) as ns:
-        remove(ns, request.owner, remaining_ends(ns, request.owner))
+        remove_remaining(ns, request, limits_if_possible(conf).ingress)
 
 
 @hookimpl
@@ -66,7 +68,7 @@ def cni_gc(request: Request) -> None:
     if valid is None:
         return
     with host_namespace() as host:
-        ifb.delete_stale(host, request.network, valid)
+        remove_stale(host, request.network, valid)
 
 
 @hookimpl

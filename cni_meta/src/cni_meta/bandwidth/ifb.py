@@ -6,15 +6,13 @@ what the other made. A second interface of the container in the network gets ano
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 from cni_meta.bandwidth.host_end import ends_of_others
-from cnicore.attempts import attempt_all
 from cnicore.errors import CniError
 from cnicore.net.link import Link
 from cnicore.net.namespace import Namespace, Namespaces, RemainingNamespaces
-from cnicore.owner import Owner, stale
+from cnicore.owner import Owner
 from cnicore.spec import LONGEST_IFNAME
 
 KIND, PREFIX = "ifb", "bwp"
@@ -56,17 +54,3 @@ def _is_of(ns: Namespaces | RemainingNamespaces, link: Link, owner: Owner) -> bo
         for end in ends_of_others(ns.container, ns.host, owner.ifname)
         for one in ns.host.filters(end)
     )
-
-
-def delete_stale(host: Namespace, network: str, valid: Iterable[Owner]) -> None:
-    """GC: delete the network's tagged devices that belong to no valid attachment.
-
-    The reference's stay: nothing tells which network they are of. Raises what failed after all were
-    tried.
-    """
-    tagged = [link for link in host.links() if link.kind == KIND and link.alias]
-    gone = stale((link.alias for link in tagged), network, valid)
-    with attempt_all() as attempt:
-        for link in tagged:
-            if link.alias in gone:
-                attempt(host.delete_link, link.name)

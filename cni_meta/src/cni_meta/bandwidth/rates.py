@@ -2,47 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from cnicore.config import ConfModel, NetConf
 from cnicore.errors import InvalidNetworkConfig
 from cnicore.net.qdisc import LARGEST_U32, TokenBucket
 
 LARGEST_U64 = 2**64 - 1
+RUNTIME_PREFIX = "runtimeConfig.bandwidth."
 BITS = 8  # of a byte; the configuration counts in bits, the kernel in bytes
 MICROSECONDS = 1e6  # of a second
 LATENCY = 25e3  # microseconds that a packet may wait
 
+Bits = Annotated[int, WithJsonSchema({"type": "integer", "minimum": 0, "maximum": LARGEST_U64})]
+"""A number of bits. Whether it is possible is looked at by `limits`, not on DEL and GC."""
+
 
 class RatesConf(ConfModel):
-    """The keys that limit rates. Which go together is looked at by `limits`, not on DEL and GC."""
+    """The keys that limit rates. Which go together is looked at by `limits` too."""
 
-    ingress_rate: int = Field(
-        default=0,
-        ge=0,
-        le=LARGEST_U64,
-        description="Bits per second towards the container; 0: unlimited.",
+    ingress_rate: Bits = Field(
+        default=0, description="Bits per second towards the container; 0: unlimited."
     )
-    ingress_burst: int = Field(
-        default=0,
-        ge=0,
-        le=LARGEST_U64,
-        description="Bits that may come at once, needed with ingressRate.",
+    ingress_burst: Bits = Field(
+        default=0, description="Bits that may come at once, needed with ingressRate."
     )
-    egress_rate: int = Field(
-        default=0,
-        ge=0,
-        le=LARGEST_U64,
-        description="Bits per second from the container; 0: unlimited.",
+    egress_rate: Bits = Field(
+        default=0, description="Bits per second from the container; 0: unlimited."
     )
-    egress_burst: int = Field(
-        default=0,
-        ge=0,
-        le=LARGEST_U64,
-        description="Bits that may go at once, needed with egressRate.",
+    egress_burst: Bits = Field(
+        default=0, description="Bits that may go at once, needed with egressRate."
     )
 
 
@@ -107,15 +100,34 @@ class Limits:
 
 def limits(conf: BandwidthConf) -> Limits:
     """What the configuration, or else the runtime, asks for. Raises InvalidNetworkConfig."""
-    if conf.model_fields_set & RatesConf.model_fields.keys():
-        rates: RatesConf = conf
-        prefix = ""
-    else:
-        rates, prefix = conf.runtime_config.bandwidth, "runtimeConfig.bandwidth."
+    of_runtime = conf.runtime_config.bandwidth
+    wrong = [*_impossible(conf, ""), *_impossible(of_runtime, RUNTIME_PREFIX)]
+    if wrong:
+        raise InvalidNetworkConfig(wrong[0], "; ".join(wrong[1:]))
+    is_static = bool(conf.model_fields_set & RatesConf.model_fields.keys())
+    rates, prefix = (conf, "") if is_static else (of_runtime, RUNTIME_PREFIX)
     return Limits(
         _limit(f"{prefix}ingress", rates.ingress_rate, rates.ingress_burst),
         _limit(f"{prefix}egress", rates.egress_rate, rates.egress_burst),
     )
+
+
+def limits_if_possible(conf: BandwidthConf) -> Limits:
+    """For DEL, which nothing wrong may keep from cleaning up: no limits if they are impossible."""
+    try:
+        return limits(conf)
+    except InvalidNetworkConfig:
+        return Limits(None, None)
+
+
+def _impossible(rates: RatesConf, prefix: str) -> Iterator[str]:
+    """What is wrong with each number alone."""
+    for name, field in RatesConf.model_fields.items():
+        bits: int = getattr(rates, name)
+        if bits < 0:
+            yield f"{prefix}{field.alias}: input should be greater than or equal to 0"
+        if bits > LARGEST_U64:
+            yield f"{prefix}{field.alias}: input should be less than or equal to {LARGEST_U64}"
 
 
 def _limit(key: str, rate: int, burst: int) -> Limit | None:

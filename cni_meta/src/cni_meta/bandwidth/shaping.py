@@ -7,12 +7,12 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from cni_meta.bandwidth import ifb
+from cni_meta.bandwidth import ifb, mark
 from cni_meta.bandwidth.rates import Limit, Limits
 from cnicore.attempts import attempt_all
 from cnicore.errors import CniError
 from cnicore.net.link import Link
-from cnicore.net.namespace import Namespace, Namespaces, RemainingNamespaces
+from cnicore.net.namespace import Namespace, Namespaces
 from cnicore.net.netlink import KernelError
 from cnicore.net.qdisc import Qdisc
 from cnicore.owner import Owner
@@ -56,18 +56,20 @@ def limit_arrivals(
     return device
 
 
-def remove(ns: Namespaces | RemainingNamespaces, owner: Owner, links: Iterable[Link]) -> None:
-    """Remove whatever shapes the attachment, `links` being its ends on the host.
-
-    Raises what failed after all was tried.
-    """
-    devices = ifb.those_of(ns, owner)
+def remove(host: Namespace, links: Iterable[Link], devices: list[Link]) -> None:
+    """Stop shaping the links and delete the devices. Raises what failed after all was tried."""
     with attempt_all() as attempt:
         for link in links:
-            attempt(ns.host.delete_bucket, link)
-            attempt(stop_redirecting, ns.host, link, devices)
+            attempt(release, host, link, devices)
         for device in devices:
-            attempt(ns.host.delete_link, device.name)
+            attempt(host.delete_link, device.name)
+
+
+def release(host: Namespace, link: Link, devices: list[Link]) -> None:
+    with attempt_all() as attempt:
+        attempt(host.delete_bucket, link)
+        attempt(stop_redirecting, host, link, devices)
+    mark.take(host, link)  # not before: a DEL that failed is repeated
 
 
 def stop_redirecting(host: Namespace, link: Link, devices: list[Link]) -> None:
@@ -81,6 +83,22 @@ def stop_redirecting(host: Namespace, link: Link, devices: list[Link]) -> None:
         host.delete_redirect(link)
 
 
+def redirects_to(host: Namespace, link: Link, devices: list[Link]) -> bool:
+    """Whether what arrives at the link is sent to one of the devices."""
+    indexes = {device.index for device in devices}
+    return bool(devices) and any(one.target in indexes for one in host.filters(link))
+
+
+def has_bucket(host: Namespace, link: Link, limit: Limit) -> bool:
+    """Whether exactly that is what the link is limited to."""
+    root, ticks = root_of(host.qdiscs(), link), host.clock_ticks()
+    return bool(root and root.bucket and limit.is_like(root.bucket, ticks))
+
+
+def root_of(qdiscs: list[Qdisc], link: Link) -> Qdisc | None:
+    return next((one for one in qdiscs if one.link == link.index and one.is_root), None)
+
+
 def verify(ns: Namespaces, link: Link, limits: Limits, owner: Owner) -> None:
     """Raise CniError unless the attachment is limited as the configuration says."""
     qdiscs, ticks = ns.host.qdiscs(), ns.host.clock_ticks()
@@ -92,7 +110,7 @@ def verify(ns: Namespaces, link: Link, limits: Limits, owner: Owner) -> None:
 
 
 def verify_bucket(qdiscs: list[Qdisc], link: Link, limit: Limit, ticks: float) -> None:
-    root = next((one for one in qdiscs if one.link == link.index and one.is_root), None)
+    root = root_of(qdiscs, link)
     if root is None or root.bucket is None:
         kind = root.kind if root else "none"
         raise CniError(
@@ -114,7 +132,12 @@ def verify_redirect(ns: Namespaces, link: Link, owner: Owner) -> Link:
         raise CniError(f"there is no ifb {ifb.names(owner)[0]} for {owner.ifname}: {REMEDY}")
     if not device.is_up:
         raise CniError(f"the ifb {device.name} is down: set it up again")
-    if not any(one.target == device.index for one in ns.host.filters(link)):
+    if device.mtu != link.mtu:
+        raise CniError(
+            f"the ifb {device.name} has an MTU of {device.mtu}, {link.name} one of {link.mtu}:"
+            f" set it with ip link set {device.name} mtu {link.mtu}"
+        )
+    if not redirects_to(ns.host, link, [device]):
         raise CniError(f"{link.name} does not redirect to the ifb {device.name}: {REMEDY}")
     return device
 

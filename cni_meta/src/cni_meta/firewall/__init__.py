@@ -10,18 +10,26 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from pydantic import Field
 
-from cni_meta.firewall import choice
-from cni_meta.firewall.backend import ISOLATED, OPEN, POLICIES, Attachment, Backend, Settings
+from cni_meta.firewall import admin_chain, choice
+from cni_meta.firewall.backend import (
+    ISOLATED,
+    OPEN,
+    POLICIES,
+    Attachment,
+    Backend,
+    Departure,
+    Settings,
+)
 from cnicore.attempts import attempt_all
 from cnicore.chained import result_so_far
 from cnicore.config import NetConf
 from cnicore.errors import CniError, InvalidNetworkConfig, PluginNotAvailable
 from cnicore.firewall.backend import Unavailable
 from cnicore.hookspecs import hookimpl
-from cnicore.owner import Owner
 from cnicore.request import Request
 from cnicore.result import Address, Result
 from cnicore.rollback import rollback
@@ -29,11 +37,6 @@ from cnicore.teardown import promised_addresses
 
 DEFAULT_BUS = "unix:path=/var/run/dbus/system_bus_socket"
 DEFAULT = Settings()
-CHAIN_NAME = re.compile(r"[A-Za-z0-9_.:+][A-Za-z0-9_.:+-]{0,27}")
-TAKEN = {
-    *("INPUT", "FORWARD", "OUTPUT", "ACCEPT", "DROP", "RETURN", "QUEUE", "REJECT"),
-    *("CNI-FORWARD", "CNI-FORWARD-OWNERS", "CNI-ISOLATION-STAGE-1", "CNI-ISOLATION-STAGE-2"),
-}
 LINK_NAME = re.compile(r"[A-Za-z0-9_.@-]{1,15}")
 """Less than the kernel takes: neither firewall's wildcard, nor what one of them would cut at."""
 
@@ -69,7 +72,7 @@ def cni_add(request: Request, conf: FirewallConf) -> Result:
     attachment, settings = attachment_of(request, conf, result), settings_of(request, conf)
     backend = backend_for(conf, settings, attachment)
     with rollback() as on_failure:
-        on_failure(backend.delete, request.owner, attachment.addresses, settings)
+        on_failure(backend.delete, Departure(request.owner, attachment.addresses), settings)
         backend.add(attachment, settings)
     return result
 
@@ -77,11 +80,13 @@ def cni_add(request: Request, conf: FirewallConf) -> Result:
 @hookimpl
 def cni_del(request: Request, conf: FirewallConf) -> None:
     promised, settings = promised_addresses(request), settings_of(request, conf)
+    present = partial(addresses_in_container, request)
+    leaving = Departure(request.owner, promised, present)
     with attempt_all() as attempt:
-        attempt(delete_everywhere, request.owner, promised, settings)
-        if not promised and request.netns:
+        attempt(in_every_backend, lambda backend: backend.delete(leaving, settings))
+        if not promised:
             # what the reference made names no owner: the container still may have its addresses
-            attempt(delete_of_container, request, settings)
+            attempt(delete_of_container, leaving, settings)
 
 
 @hookimpl
@@ -122,11 +127,8 @@ def require_sound(conf: FirewallConf) -> None:
                 f"{keys[backend]}: the backend {conf.backend} has no such thing,"
                 f" remove it or set backend to {backend}"
             )
-    name = conf.iptables_admin_chain_name
-    if name and (not CHAIN_NAME.fullmatch(name) or name in TAKEN):
-        raise InvalidNetworkConfig(
-            f'iptablesAdminChainName: "{name}" cannot be the name of a chain for iptables'
-        )
+    if conf.iptables_admin_chain_name:
+        admin_chain.require_usable(conf.iptables_admin_chain_name)
     if conf.ingress_policy and conf.ingress_policy not in POLICIES:
         raise InvalidNetworkConfig(
             f'ingressPolicy: unknown ingress policy: "{conf.ingress_policy}":'
@@ -186,6 +188,8 @@ def with_plugged_ports(attachment: Attachment) -> Attachment:
 
 def addresses_in_container(request: Request) -> Sequence[Address]:
     """Those that the container's interface has now, without link-local ones."""
+    if not request.netns:
+        return ()
     from cnicore.net.namespace import remaining_namespaces  # noqa: PLC0415  (lazy: a runtime that keeps results spares it)
 
     with remaining_namespaces(request.netns) as ns:
@@ -195,14 +199,10 @@ def addresses_in_container(request: Request) -> Sequence[Address]:
     return [address for address in present if not address.is_link_local]
 
 
-def delete_of_container(request: Request, settings: Settings) -> None:
-    addresses = addresses_in_container(request)
-    if addresses:
-        delete_everywhere(request.owner, addresses, settings)
-
-
-def delete_everywhere(owner: Owner, addresses: Sequence[Address], settings: Settings) -> None:
-    in_every_backend(lambda backend: backend.delete(owner, addresses, settings))
+def delete_of_container(leaving: Departure, settings: Settings) -> None:
+    found = replace(leaving, addresses=leaving.present())
+    if found.addresses:
+        in_every_backend(lambda backend: backend.delete(found, settings))
 
 
 def backend_for(conf: FirewallConf, settings: Settings, attachment: Attachment) -> Backend:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,13 +46,26 @@ class Attachment:
         return sorted({address.version for address in self.addresses})
 
 
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """Who leaves, and the addresses that it was given as far as they are known.
+
+    `present` gives those that its interface has now: what nobody has recorded may be another's by
+    now, but not if it is still there.
+    """
+
+    owner: Owner
+    addresses: Sequence[Address] = ()
+    present: Callable[[], Sequence[Address]] = tuple
+
+
 class Backend(Protocol):
     """One kind of host firewall. Each raises CniError, Unavailable if the host lacks it."""
 
     def add(self, attachment: Attachment, settings: Settings) -> None:
         """Let the traffic pass and enforce the policy; what is there already stays."""
 
-    def delete(self, owner: Owner, addresses: Sequence[Address], settings: Settings) -> None:
+    def delete(self, departure: Departure, settings: Settings) -> None:
         """Remove what the owner has, and what the reference made for the addresses."""
 
     def gc(self, network: str, valid: Iterable[Owner], settings: Settings) -> None:

@@ -12,13 +12,15 @@ from jeepney.bus import get_bus
 from jeepney.bus_messages import message_bus
 from jeepney.io.blocking import DBusConnection, prep_socket
 
-from cnicore.errors import CniError
+from cnicore.errors import CniError, InvalidNetworkConfig
 from cnicore.firewall.backend import Unavailable
 
 NAME, PATH = "org.fedoraproject.FirewallD1", "/org/fedoraproject/FirewallD1"
 ZONES = DBusAddress(PATH, bus_name=NAME, interface=f"{NAME}.zone")
 SECONDS_TO_CONNECT, SECONDS_TO_ANSWER = 2, 30  # firewalld answers nobody while it reloads
-ABSENT = ("UNKNOWN_SOURCE", "ZONE_CONFLICT", "INVALID_ZONE")
+NOBODY = "192.0.2.1"  # RFC 5737; an address to ask about
+UNKNOWN_ZONE = "INVALID_ZONE"
+ABSENT = ("UNKNOWN_SOURCE", "ZONE_CONFLICT", UNKNOWN_ZONE)
 """How firewalld says that a source is not in the zone, which is as wished when it is removed."""
 
 
@@ -31,6 +33,18 @@ class Firewalld:
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
+
+    def require_zone(self, zone: str) -> None:
+        """Raise InvalidNetworkConfig if there is no such zone."""
+        try:
+            self.has_source(zone, NOBODY)
+        except BusError as error:
+            if UNKNOWN_ZONE not in error.msg:
+                raise
+            raise InvalidNetworkConfig(
+                f'firewalldZone: firewalld has no zone "{zone}":'
+                " name one that firewall-cmd --get-zones lists"
+            ) from error
 
     def add_source(self, zone: str, source: str) -> None:
         """Accept the source in the zone; one that is there already stays."""
@@ -73,7 +87,7 @@ def firewalld(address: str) -> Iterator[Firewalld]:
     """The firewalld on the bus of that address. Raises Unavailable if none runs."""
     with connect(address) as connection:
         if exchange(connection, message_bus.NameHasOwner(NAME)) is not True:
-            raise Unavailable(f"firewalld does not run: nobody is {NAME} on the bus {address}")
+            raise unreached(address, f"nobody is {NAME} there")
         yield Firewalld(connection)
 
 
@@ -81,7 +95,7 @@ def connect(address: str) -> Connection:
     try:
         return Connection(prep_socket(get_bus(address), timeout=SECONDS_TO_CONNECT))
     except (OSError, ValueError, RuntimeError, AuthenticationError) as error:
-        raise Unavailable(f"the system bus {address} cannot be reached", str(error)) from error
+        raise unreached(address, str(error)) from error
 
 
 def exchange(connection: Any, message: Any) -> Any:
@@ -89,8 +103,18 @@ def exchange(connection: Any, message: Any) -> Any:
     try:
         reply = connection.send_and_get_reply(message)
     except (OSError, RuntimeError) as error:
-        raise Unavailable("firewalld does not answer on the system bus", str(error)) from error
+        raise Unavailable(
+            "backend: firewalld does not answer on the system bus: restart firewalld", str(error)
+        ) from error
     value = reply.body[0] if reply.body else ""
     if reply.header.message_type is MessageType.error:
         raise BusError(str(value))
     return value
+
+
+def unreached(address: str, reason: str) -> Unavailable:
+    return Unavailable(
+        f"backend: firewalld is not reached on the system bus {address}:"
+        " start firewalld, or set backend to nftables or iptables",
+        reason,
+    )

@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from cni_meta.firewall import foreign, isolation
-from cni_meta.firewall.backend import OPEN, Attachment, Settings
+from cni_meta.firewall.backend import OPEN, Attachment, Departure, Settings
 from cni_meta.firewall.elements import Element, Place, elements_of, find
 from cni_meta.firewall.iptables_rules import host_prefix
 from cni_meta.firewall.transactions import Plan, remove
@@ -33,19 +33,16 @@ RECORDS = {
 
 def add(attachment: Attachment, settings: Settings) -> None:
     """Accept the addresses in the zone; the record first, so that none is without an owner."""
-    act = f"note whose sources {attachment.owner.ifname} has"
-    try:
-        isolation.enforce(act, attachment, isolation.everywhere, lambda _: records(attachment))
-    except Unavailable:
-        if attachment.policy != OPEN:
-            raise
     with connected(settings.bus) as firewalld:
+        firewalld.require_zone(settings.zone)
+        note_owner(attachment)
         for address in attachment.addresses:
             firewalld.add_source(settings.zone, host_prefix(address))
 
 
-def delete(owner: Owner, addresses: Sequence[Address], settings: Settings) -> None:
+def delete(departure: Departure, settings: Settings) -> None:
     """Remove the owner's sources; those that are on record for nobody are taken for the owner's."""
+    owner, addresses = departure.owner, departure.addresses
     recorded = list(recorded_for(addresses))
     mine = [element for element in recorded if element.comment == owner.tag]
     whose = {element.key for element in recorded}
@@ -83,9 +80,9 @@ def verify(attachment: Attachment, settings: Settings) -> None:
 
 
 def require_usable(settings: Settings) -> None:
-    """Raise CniError if no firewalld runs."""
-    with connected(settings.bus):
-        pass
+    """Raise CniError if no firewalld runs, or none with that zone."""
+    with connected(settings.bus) as firewalld:
+        firewalld.require_zone(settings.zone)
 
 
 def connected(address: str) -> AbstractContextManager[Firewalld]:
@@ -114,6 +111,16 @@ def remove_sources(sources: Sequence[str], settings: Settings) -> None:
     with connected(settings.bus) as firewalld:
         for source in sources:
             firewalld.remove_source(settings.zone, source)
+
+
+def note_owner(attachment: Attachment) -> None:
+    """Record whose the addresses are, and enforce the policy."""
+    act = f"note whose sources {attachment.owner.ifname} has"
+    try:
+        isolation.enforce(act, attachment, isolation.everywhere, lambda _: records(attachment))
+    except Unavailable:
+        if attachment.policy != OPEN:
+            raise
 
 
 def records(attachment: Attachment) -> Plan:

@@ -1,17 +1,18 @@
 """The iptables backend: chains, comments and positions of the reference, so that either can serve.
 
 The rules of an address cannot say whose they are, as the reference would not find them then. A
-chain beside them does, which no packet comes to; it changes in the same transaction.
+chain beside them does, which no packet comes to; it changes in the same transaction. Only the order
+of the two rules tells whether ours or the reference wrote them, which leaves the chain as it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
+from cni_meta.firewall import admin_chain, isolation, policing, programs
 from cni_meta.firewall import iptables_rules as rules
-from cni_meta.firewall import isolation, policing, programs
-from cni_meta.firewall.backend import ISOLATED, OPEN, Attachment, Settings
+from cni_meta.firewall.backend import ISOLATED, OPEN, Attachment, Departure, Settings
 from cni_meta.firewall.iptables_rules import CHAIN, Saved, host_prefix
 from cni_meta.firewall.programs import Program
 from cni_meta.firewall.transactions import Plan
@@ -20,7 +21,6 @@ from cnicore.errors import CniError
 from cnicore.firewall.backend import Unavailable
 from cnicore.firewall.xtables import Rejected
 from cnicore.owner import Owner, stale
-from cnicore.result import Address
 
 ATTEMPTS = 5  # each is lost only to another process that changed the very same chains
 
@@ -35,22 +35,37 @@ def add(attachment: Attachment, settings: Settings) -> None:
         if attachment.policy != OPEN:
             yield from rules.policy(saved, attachment.policy, attachment.bridge)
 
-    for program in programs_for(attachment):
-        change(program, partial(missing, program.version))
+    try:
+        for program in programs_for(attachment):
+            change(program, partial(missing, program.version))
+    except Rejected as error:
+        if admin_chain.CLASH in error.msg:  # a target that only this host has
+            raise admin_chain.unusable(settings.admin_chain, admin_chain.IS_TARGET) from error
+        raise
     isolate_ports(attachment)
 
 
-def delete(owner: Owner, addresses: Sequence[Address], settings: Settings) -> None:  # noqa: ARG001  (as every backend)
+def delete(departure: Departure, settings: Settings) -> None:  # noqa: ARG001  (as every backend)
     """Remove the rules of the owner's addresses; those of nobody are taken for the owner's."""
-    known = {host_prefix(address) for address in addresses}
-    container = owner.tag.rpartition("/")[0]
+    change_all(lambda saved: rules.removal(saved, leaving_with(departure, saved)))
 
-    def commands(saved: Saved) -> Iterator[str]:
-        whose = {prefix: tag for _, prefix, tag in saved.owners(container, *known)}
-        mine = {prefix for prefix, tag in whose.items() if tag == owner.tag}
-        return rules.removal(saved, mine | (known - whose.keys()))
 
-    change_all(commands)
+def leaving_with(departure: Departure, saved: Saved) -> Iterator[str]:
+    """The addresses whose rules go, each with its length.
+
+    What the reference wrote after a mark is whoever's that asks for it, but if the mark names the
+    same one again, only an address that is still there tells that it was not given to another.
+    """
+    tag, known = departure.owner.tag, set(map(host_prefix, departure.addresses))
+    whose = {one: owner for _, one, owner in saved.owners(tag.rpartition("/")[0], *known)}
+    for prefix in known | {one for one, owner in whose.items() if owner == tag}:
+        owner = whose.get(prefix)
+        if owner and saved.is_rewritten(prefix):
+            is_leaving = owner != tag or prefix in map(host_prefix, departure.present())
+        else:
+            is_leaving = owner in (tag, None)
+        if is_leaving:
+            yield prefix
 
 
 def gc(network: str, valid: Iterable[Owner], settings: Settings) -> None:  # noqa: ARG001  (as every backend)
@@ -58,9 +73,13 @@ def gc(network: str, valid: Iterable[Owner], settings: Settings) -> None:  # noq
     keep = tuple(valid)
 
     def commands(saved: Saved) -> Iterator[str]:
-        whose = {prefix: tag for _, prefix, tag in saved.owners()}
-        gone = stale(whose.values(), network, keep)
-        return rules.removal(saved, {prefix for prefix, tag in whose.items() if tag in gone})
+        marks = saved.owners()
+        whose = {prefix: tag for _, prefix, tag in marks}
+        gone = stale((tag for _, _, tag in marks), network, keep)
+        closed = {one for one, tag in whose.items() if tag in gone and not saved.is_rewritten(one)}
+        yield from rules.removal(saved, closed)
+        leaked = [line for line, one, tag in marks if tag in gone and one not in closed]
+        yield from map(rules.deleted, leaked)
 
     change_all(commands)
 

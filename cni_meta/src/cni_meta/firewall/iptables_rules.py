@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from cni_meta.firewall.backend import ISOLATED
 from cnicore.firewall.xtables import chains_in, commented
@@ -24,11 +25,16 @@ BOTH_POLICIES = commented(f"{RULES_COMMENT} (ingressPolicy: same-bridge|isolated
 STAGE_JUMP = f"-A {HOOK} {BOTH_POLICIES} -j {STAGE_1}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Saved:
     """The table `filter` as it was saved."""
 
     lines: Sequence[str]
+
+    @cached_property
+    def positions(self) -> dict[str, int]:
+        """Where each line is for the first time."""
+        return {line: number for number, line in reversed(list(enumerate(self.lines)))}
 
     def __contains__(self, rule: str) -> bool:
         return bool(self.actual(rule))
@@ -36,14 +42,21 @@ class Saved:
     def actual(self, rule: str) -> str:
         """The rule as it is there, empty if it is not; older references knew one policy only."""
         forms = (rule, rule.replace("same-bridge|isolated", "same-bridge"))
-        return next((form for form in forms if form in self.lines), "")
+        return next((form for form in forms if form in self.positions), "")
 
     def missing_chains(self, *names: str) -> Iterator[str]:
         present = chains_in(self.lines)
         yield from (f"-N {name}" for name in names if name not in present)
 
     def position(self, rule: str) -> int:
-        return self.lines.index(self.actual(rule))
+        return self.positions[self.actual(rule)]
+
+    def is_rewritten(self, prefix: str) -> bool:
+        """Whether the rules of an address are the reference's, by their order."""
+        sending, answers = passing(prefix)
+        if sending not in self or answers not in self:
+            return False
+        return self.position(answers) < self.position(sending)
 
     def owners(self, *words: str) -> list[tuple[str, str, str]]:
         """Rule, address with its length, and tag for each address that is somebody's.
@@ -73,10 +86,10 @@ def host_prefix(address: Address) -> str:
 
 
 def passing(prefix: str) -> tuple[str, str]:
-    """What answers the address passes, and everything that it sends."""
+    """All that the address sends passes, and what answers it; the reference has it reversed."""
     return (
-        f"-A {CHAIN} -d {prefix} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
         f"-A {CHAIN} -s {prefix} -j ACCEPT",
+        f"-A {CHAIN} -d {prefix} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
     )
 
 
@@ -90,8 +103,18 @@ def admission(saved: Saved, admin_chain: str, addresses: Iterable[Address]) -> I
             yield inserted(STAGE_JUMP)
     if admin_jump(admin_chain) not in saved:
         yield inserted(admin_jump(admin_chain))
-    for address in addresses:
-        yield from (rule for rule in passing(host_prefix(address)) if rule not in saved)
+    for prefix in map(host_prefix, addresses):
+        yield from acceptance(saved, prefix)
+
+
+def acceptance(saved: Saved, prefix: str) -> Iterator[str]:
+    """What is missing for the address to pass, by rules that are ours."""
+    sending, answers = passing(prefix)
+    if sending not in saved:
+        yield sending
+    if sending not in saved or answers not in saved or saved.is_rewritten(prefix):
+        yield from (deleted(line) for line in saved.lines if line == answers)
+        yield answers
 
 
 def ownership(saved: Saved, owner: Owner, addresses: Iterable[Address]) -> Iterator[str]:

@@ -6,14 +6,13 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 from cni_meta.firewall import foreign, iptables, isolation
-from cni_meta.firewall.backend import Attachment, Settings
+from cni_meta.firewall.backend import Attachment, Departure, Settings
 from cni_meta.firewall.elements import Element
 from cni_meta.firewall.foreign import Chain
 from cni_meta.firewall.transactions import Plan, remove
 from cnicore.attempts import attempt_all
 from cnicore.errors import CniError
 from cnicore.owner import Owner
-from cnicore.result import Address
 
 
 def add(attachment: Attachment, settings: Settings) -> None:  # noqa: ARG001  (as every backend)
@@ -27,12 +26,13 @@ def add(attachment: Attachment, settings: Settings) -> None:  # noqa: ARG001  (a
     isolation.enforce(act, attachment, isolation.everywhere, admission)
 
 
-def delete(owner: Owner, addresses: Sequence[Address], settings: Settings) -> None:  # noqa: ARG001  (as every backend)
+def delete(departure: Departure, settings: Settings) -> None:  # noqa: ARG001  (as every backend)
     """Remove the owner's elements, and the bridge's policy with the last who has it."""
+    owner = departure.owner
 
     def held() -> Iterator[Element]:
         present = foreign.chains()
-        yield from foreign.held(present, owner, addresses)
+        yield from foreign.held(present, owner, departure.addresses)
         yield from isolation.held(present, owner)
 
     removed = remove(f"close the firewall for {owner.ifname}", held)

@@ -64,7 +64,10 @@ def cni_check(request: Request, conf: PortmapConf) -> None:
     with host_namespace() as host:
         for key in localhost_switches(host, wanted):
             if host.read_sysctl(key) != "1":
-                raise CniError(f"/proc/sys/{key} is not 1: localhost does not reach the container")
+                raise CniError(
+                    f"/proc/sys/{key} is not 1, so localhost does not reach the container:"
+                    " write 1 to it or attach the container again"
+                )
 
 
 @hookimpl

@@ -23,7 +23,7 @@ from cni_meta.portmap.frame import (
 from cni_meta.portmap.plan import Forward, Plan
 from cni_meta.portmap.table import owner_key
 from cnicore.errors import CniError, InvalidNetworkConfig
-from cnicore.firewall.libnftables import Command, Refused, read_if_there, run
+from cnicore.firewall.libnftables import Command, Refused, chain_names, run
 from cnicore.firewall.single import has_chain, rules_of
 from cnicore.owner import Owner
 
@@ -42,9 +42,7 @@ def require_conditions(plans: Iterable[Plan]) -> None:
     for plan in plans:
         text = " ".join(plan.conditions)
         for reason in _objections(text):
-            raise InvalidNetworkConfig(
-                f"conditionsV{plan.version}: {reason}: only matches can be conditions"
-            )
+            raise InvalidNetworkConfig(f"conditionsV{plan.version}: {reason}")
 
 
 def chain_of(owner: Owner) -> str:
@@ -61,7 +59,7 @@ def creation(owner: Owner, plans: Iterable[Plan]) -> Iterator[Command]:
         yield rule(chain_of(owner), list(_translation(forward)), owner.tag)
 
 
-def enter(owner: Owner, plans: Iterable[Plan]) -> None:
+def enter(owner: Owner, plans: Sequence[Plan]) -> None:
     """Let packets that match into the chain. Raises InvalidNetworkConfig, Refused."""
     rules = [
         f"add rule {FAMILY} {TABLE} {CONDITIONAL} meta nfproto ipv{plan.version}"
@@ -76,8 +74,10 @@ def enter(owner: Owner, plans: Iterable[Plan]) -> None:
     except Refused as error:
         if error.errno:
             raise
+        keys = ", ".join(f"conditionsV{plan.version}" for plan in plans if plan.conditions)
         raise InvalidNetworkConfig(
-            "conditionsV4, conditionsV6: nft does not understand the conditions", str(error)
+            f"{keys}: nft does not understand the conditions: write matches of its language",
+            error.msg,
         ) from error
 
 
@@ -99,13 +99,7 @@ def removal_of(name: str) -> list[Command]:
 
 def chains() -> list[str]:
     """The chains of all attachments with conditions."""
-    listed = read_if_there("list chains", chains={"family": FAMILY})
-    found = [entry["chain"] for entry in listed if "chain" in entry]
-    return [
-        chain["name"]
-        for chain in found
-        if chain["table"] == TABLE and chain["name"].startswith(PREFIX)
-    ]
+    return [name for name in chain_names(FAMILY, TABLE) if name.startswith(PREFIX)]
 
 
 def verify(owner: Owner, plans: Sequence[Plan]) -> None:
@@ -125,17 +119,17 @@ def verify(owner: Owner, plans: Sequence[Plan]) -> None:
 def _objections(text: str) -> Iterator[str]:
     forbidden = NOT_IN_A_CONDITION.search(text)
     if forbidden:
-        yield f"the character {forbidden[0]!r} is not allowed"
+        yield f"the character {forbidden[0]!r} is not allowed: remove it"
     outside = text.split('"')[::2]
     if text.count('"') % 2:
-        yield "a quotation mark is missing"
+        yield f"a quotation mark is missing in {text!r}: add it"
     bare = " ".join(outside)
     for left, right in PAIRS:
         if not _is_balanced(bare, left, right):
-            yield f"{left} and {right} do not match"
+            yield f"{left} and {right} do not match in {text!r}: add or remove one"
     word = NO_CONDITION.search(bare)
     if word:
-        yield f'"{word[0]}" is no condition'
+        yield f'"{word[0]}" is no condition: remove it, only matches can be conditions'
 
 
 def _is_balanced(text: str, left: str, right: str) -> bool:

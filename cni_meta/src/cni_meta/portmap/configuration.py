@@ -139,22 +139,29 @@ def chosen_backend(conf: PortmapConf) -> str:
             f'backend: unrecognized backend "{conf.backend}": set it to {NFTABLES} or {IPTABLES}'
         )
     options = _options(conf)
-    needs_iptables = options[IPTABLES] or conf.mark_masq_bit is not None
-    backend = conf.backend or (IPTABLES if needs_iptables else "")
+    backend = conf.backend or next((name for name in options if options[name]), "")
     other = NFTABLES if backend == IPTABLES else IPTABLES
-    if options[other] and backend:
+    if options[other]:
+        own = f" and remove [{' '.join(options[backend])}]" if options[backend] else ""
         raise InvalidNetworkConfig(
             f"{backend} backend was requested but configuration contains {other}-specific options"
-            f" [{' '.join(options[other])}]: remove them or set backend to {other}"
+            f" [{' '.join(options[other])}]: remove them, or set backend to {other}{own}"
         )
-    return backend or (NFTABLES if options[NFTABLES] else "")
+    return backend
 
 
 def _options(conf: PortmapConf) -> dict[str, list[str]]:
-    """Keys that only one backend understands; conditions tell by how they begin."""
-    options: dict[str, list[str]] = {NFTABLES: [], IPTABLES: []}
-    if conf.external_set_mark_chain is not None:
-        options[IPTABLES].append("externalSetMarkChain")
+    """Keys that only one backend understands; conditions tell by how they begin.
+
+    iptables comes first, as in the reference: with options of both it is what was asked for.
+    """
+    options: dict[str, list[str]] = {IPTABLES: [], NFTABLES: []}
+    for key, value in (
+        ("markMasqBit", conf.mark_masq_bit),
+        ("externalSetMarkChain", conf.external_set_mark_chain),
+    ):
+        if value is not None:
+            options[IPTABLES].append(key)
     for key, tokens in (
         ("conditionsV4", conf.conditions_v4),
         ("conditionsV6", conf.conditions_v6),
@@ -177,9 +184,9 @@ def _require_sound_mapping(mapping: PortMappingConf) -> None:
         )
     if mapping.protocol.lower() not in PROTOCOLS:
         raise ValueError(
-            f'protocol: unknown protocol "{mapping.protocol}": must be {", ".join(PROTOCOLS)}'
+            f'protocol: unknown protocol "{mapping.protocol}": must be tcp, udp or sctp'
         )
     try:
         _ = mapping.address
     except ValueError as error:
-        raise ValueError(f"hostIP: {error}") from None
+        raise ValueError(f"hostIP: {error}: must be an address of the host") from None

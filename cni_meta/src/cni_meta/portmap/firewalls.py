@@ -9,9 +9,9 @@ from typing import Protocol, cast
 
 from cni_meta.portmap.configuration import IPTABLES, NFTABLES
 from cni_meta.portmap.plan import Claim, Forward, Plan
-from cnicore.attempts import attempt_all
 from cnicore.errors import CniError, PluginNotAvailable
 from cnicore.firewall.backend import Unavailable
+from cnicore.firewall.choice import Step, with_all, with_first
 from cnicore.owner import Owner
 
 BACKENDS = {
@@ -59,18 +59,13 @@ def add(owner: Owner, plans: Sequence[Plan], backend: str) -> str:
 
     Returns the name of the one used. Raises CniError and leaves nothing half made.
     """
-    refusals = []
-    for name in [backend] if backend else BACKENDS:
-        try:
-            # a port is one container's, whichever firewall it has it in
-            for other in _others(name):
-                _where_available(other, lambda held: held.require_unclaimed(owner, plans))
-            loader.get()(name).add(owner, plans)
-        except Unavailable as error:
-            refusals.append(error)
-        else:
-            return name
-    raise CniError("this host has no firewall to forward ports with", "; ".join(map(str, refusals)))
+
+    def forward(name: str) -> None:
+        # a port is one container's, whichever firewall it has it in
+        with_all(_others(name), lambda other: _loaded(other).require_unclaimed(owner, plans))
+        _loaded(name).add(owner, plans)
+
+    return _with_usable(backend, forward)
 
 
 def delete(
@@ -85,13 +80,7 @@ def delete(
     Nothing there is as wished. Raises CniError, or an ExceptionGroup of several.
     """
     gone = [] if removed is None else removed
-    with attempt_all() as attempt:
-        for name in _others(apart_from):
-            attempt(
-                _where_available,
-                name,
-                lambda backend: gone.extend(backend.delete(owner, claims)),
-            )
+    with_all(_others(apart_from), lambda name: gone.extend(_loaded(name).delete(owner, claims)))
 
 
 def gc(network: str, valid: Iterable[Owner]) -> None:
@@ -100,46 +89,36 @@ def gc(network: str, valid: Iterable[Owner]) -> None:
     Raises CniError, or an ExceptionGroup of several.
     """
     keep = tuple(valid)
-    with attempt_all() as attempt:
-        for name in BACKENDS:
-            attempt(_where_available, name, lambda backend: backend.gc(network, keep))
+    with_all(BACKENDS, lambda name: _loaded(name).gc(network, keep))
 
 
 def verify(owner: Owner, plans: Sequence[Plan]) -> None:
     """Raise CniError unless one firewall forwards everything for the owner."""
-    failures = []
-    for name in BACKENDS:
-        try:
-            loader.get()(name).verify(owner, plans)
-        except CniError as error:
-            failures.append(str(error))
-        else:
-            return
-    raise CniError(
-        f"the ports of {owner.ifname} are not forwarded as they were: attach it again",
-        "; ".join(failures),
-    )
+    lack = f"the ports of {owner.ifname} are not forwarded as they were: attach it again"
+    with_first(BACKENDS, lambda name: _loaded(name).verify(owner, plans), lack, over=CniError)
 
 
 def require_usable(backend: str) -> None:
-    """Raise PluginNotAvailable if no ADD with that backend could succeed; empty: with none."""
-    failures = []
-    for name in [backend] if backend else BACKENDS:
-        try:
-            loader.get()(name).require_usable()
-        except CniError as error:
-            failures.append(str(error))
-        else:
-            return
-    raise PluginNotAvailable("no firewall to forward ports with is usable", "; ".join(failures))
+    """For STATUS: raise PluginNotAvailable unless `add` would find a firewall that works."""
+    try:
+        _with_usable(backend, lambda name: _loaded(name).require_usable())
+    except CniError as error:
+        raise PluginNotAvailable(f"no port can be published: {error.msg}", error.details) from error
+
+
+def _with_usable(backend: str, step: Step) -> str:
+    """Run the step with the backend, if it is empty with the first one that the host has."""
+    lack = "this host has no firewall to forward ports with: make nftables or iptables usable"
+    try:
+        return with_first([backend] if backend else BACKENDS, step, lack)
+    except Unavailable as error:
+        sentence = f"backend {backend} cannot be used on this host: {error.msg}"
+        raise CniError(sentence, error.details) from error
+
+
+def _loaded(name: str) -> Backend:
+    return loader.get()(name)
 
 
 def _others(name: str) -> list[str]:
     return [other for other in BACKENDS if other != name]
-
-
-def _where_available(name: str, step: Callable[[Backend], None]) -> None:
-    try:
-        step(loader.get()(name))
-    except Unavailable:
-        return  # then it holds nothing of ours that could be reached

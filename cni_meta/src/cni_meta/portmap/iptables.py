@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 
 from cni_meta.portmap import iptables_rules as rules
@@ -33,9 +34,11 @@ def add(owner: Owner, plans: Sequence[Plan]) -> None:
     programs.
     """
     rules.require_words(plans)
+    replaced: list[Forward] = []
     with rollback() as on_failure:
         for plan in plans:
-            _add(owner, plan, on_failure)
+            replaced += _add(owner, plan, on_failure)
+    _warn(owner, replaced)
 
 
 def require_unclaimed(owner: Owner, plans: Sequence[Plan]) -> None:
@@ -92,11 +95,13 @@ def require_usable() -> None:
     save(4, TABLE)
 
 
-def _add(owner: Owner, plan: Plan, on_failure: OnFailure) -> None:
+def _add(owner: Owner, plan: Plan, on_failure: OnFailure) -> list[Forward]:
+    """Returns what the chain forwarded elsewhere until now."""
     chain = rules.container_chain(owner)
     lines = save(plan.version, TABLE)
     _require_unclaimed(plan, lines, chain)
     _require_mark_chain(plan, lines)
+    before = rules.forwards_in(lines, {chain})
     on_failure(_remove, plan.version, _those_of(owner))
     for _ in range(ATTEMPTS):
         if chain in chains_in(lines):
@@ -116,14 +121,26 @@ def _add(owner: Owner, plan: Plan, on_failure: OnFailure) -> None:
             lines = save(plan.version, TABLE)
             _require_unclaimed(plan, lines, chain)
         else:
-            return
+            return [one for one in before if one.address != plan.container.ip]
     if plan.conditions:
         raise InvalidNetworkConfig(
-            f"conditionsV{plan.version}: {PROGRAMS[plan.version]} refuses the rules with these"
-            " conditions",
+            f"conditionsV{plan.version}: {PROGRAMS[plan.version]} refuses the conditions"
+            f" {' '.join(plan.conditions)!r}: write matches that it understands",
             failure.msg,
         ) from failure
     raise failure
+
+
+def _warn(owner: Owner, replaced: Iterable[Forward]) -> None:
+    """Say on stderr whose ports are gone: the chain's name does not tell interfaces apart."""
+    addresses = ", ".join(sorted({str(one.address) for one in replaced}))
+    if addresses:
+        words = (
+            f"portmap: warning: the ports of {owner.ifname} replace those that led to {addresses}:"
+            " with iptables the interfaces of a container in one network share their ports; set"
+            " backend to nftables to keep them apart"
+        )
+        print(words, file=sys.stderr)  # noqa: T201  (stdout is the answer's alone)
 
 
 def _restore(plan: Plan, commands: Sequence[str]) -> None:

@@ -23,6 +23,8 @@ LOCALHOST, LOCALNET = "127.0.0.1/32", "127.0.0.0/8"
 MOST_PORTS = 15  # of one multiport match
 LONGEST_CHAIN = 28  # bytes, linux/netfilter/x_tables.h with the terminating zero
 CUT = "..."
+FORWARDING = re.compile(r" --dport \d+ -j DNAT --to-destination (?:[\d.]+|\[[\da-f:.]+\]):\d+$")
+"""How a rule ends that a container's chain forwards with; somebody may have added others."""
 IDENTITY = re.compile(r'dnat name: "([^"]*)" id: "([^"]*)')
 UNCONDITIONAL = {"-A", "-p", "-m", "--comment", "--dports", "-j"}
 
@@ -109,16 +111,14 @@ def missing(owner: Owner, plan: Plan, lines: Sequence[str]) -> Iterator[str]:
 def forwards_in(lines: Iterable[str], chains: Iterable[str]) -> list[Forward]:
     """What the rules of containers' chains forward."""
     starts = tuple(f"-A {chain} " for chain in chains)
-    return [
-        _forward(line) for line in lines if line.startswith(starts) and " --to-destination " in line
-    ]
+    return [_forward(line) for line in lines if line.startswith(starts) and FORWARDING.search(line)]
 
 
 def holder(lines: Sequence[str], claim: Claim, own_chain: str) -> tuple[str, str] | None:
     """Network and container of another chain that has the port or hides it; None if it is free."""
-    port = f" --dport {claim.host_port} -j DNAT "
+    start, port = f"-A {CONTAINER}", f" --dport {claim.host_port} -j DNAT "
     for line in lines:
-        if not line.startswith(f"-A {CONTAINER}") or port not in line:
+        if not (line.startswith(start) and port in line and FORWARDING.search(line)):
             continue
         chain, held = line.split(" ", 2)[1], _forward(line).claim
         if chain != own_chain and _hides(held, claim) and (found := _holder_of(chain, lines)):
@@ -141,7 +141,7 @@ def require_words(plans: Iterable[Plan]) -> None:
         if not all(token.isprintable() for token in plan.conditions):
             raise InvalidNetworkConfig(
                 f"conditionsV{plan.version}: {' '.join(plan.conditions)!r} has a character that"
-                " no rule can have"
+                " no rule can have: remove it"
             )
         if plan.mark_chain is not None and not _can_name_a_chain(plan.mark_chain):
             raise InvalidNetworkConfig(

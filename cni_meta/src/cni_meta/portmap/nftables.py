@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -14,17 +14,22 @@ from cni_meta.portmap.table import Entry
 from cnicore.errors import CniError
 from cnicore.firewall.backend import Unavailable
 from cnicore.firewall.libnftables import (
+    ATTEMPTS,
     NO_SUPPORT,
     Command,
     Refused,
+    chain_names,
     change,
-    read_if_there,
+    remove,
     run,
 )
-from cnicore.firewall.single import has_chain, has_table, rules_of
+from cnicore.firewall.single import has_chain, has_table, words_in
 from cnicore.owner import PREFIX, Owner, stale
 
-ATTEMPTS = 10  # each is lost only to another process that changed the very same objects
+CANNOT = (
+    "the kernel cannot forward ports with nftables: load the modules nf_tables, nft_chain_nat,"
+    " nft_nat, nft_masq, nft_ct and nft_fib_inet"
+)
 
 
 def add(owner: Owner, plans: Sequence[Plan]) -> None:
@@ -62,7 +67,7 @@ def delete(owner: Owner, claims: Sequence[Claim]) -> list[Forward]:
         removed[:], commands = _removal(owner, claims)
         return [*commands, *reference.deletions(owner)]
 
-    _remove(f"stop forwarding to {owner.ifname}", removal)
+    remove(f"stop forwarding to {owner.ifname}", removal)
     return [forward for entry in removed if (forward := table.forward_of(entry))]
 
 
@@ -79,7 +84,7 @@ def gc(network: str, valid: Iterable[Owner]) -> None:
         stale_keys = [key for key, tag in owners.items() if tag in gone]
         return [*leaked, *map(table.deregistration, stale_keys), *_conditional(owners, stale_keys)]
 
-    _remove(f"collect the ports of {network}", removal)
+    remove(f"collect the ports of {network}", removal)
 
 
 def verify(owner: Owner, plans: Sequence[Plan]) -> None:
@@ -104,7 +109,7 @@ def verify(owner: Owner, plans: Sequence[Plan]) -> None:
 def require_usable() -> None:
     """Raise CniError without library, kernel support or permission."""
     has_table(FAMILY, TABLE)
-    read_if_there("list chains", chains={"family": FAMILY})
+    chain_names(FAMILY, TABLE)
 
 
 def _create(owner: Owner, plans: Sequence[Plan], wanted: Sequence[Entry]) -> None:
@@ -125,13 +130,13 @@ def _create(owner: Owner, plans: Sequence[Plan], wanted: Sequence[Entry]) -> Non
             removal = _make_room(error, owner, wanted)
         else:
             return
-    raise Unavailable("the kernel cannot forward ports with nftables", failure.msg) from failure
+    raise Unavailable(CANNOT, failure.msg) from failure
 
 
 def _missing_chains(plans: Sequence[Plan]) -> list[Command]:
     """What creates the chains of neighbours that no attachment before has needed."""
     wanted = dict(frame.neighbours(plans))
-    entered = _words_in(NEIGHBOURS) if wanted else set()
+    entered = words_in(FAMILY, TABLE, NEIGHBOURS) if wanted else set()
     return [
         command
         for name, content in wanted.items()
@@ -150,7 +155,7 @@ def _ensure_frame(*, insist: bool) -> None:
         run(f"create the table {TABLE}", frame.frame())
     except Refused as error:
         if error.errno in {errno.ENOENT, *NO_SUPPORT}:
-            raise Unavailable("the kernel cannot forward ports with nftables", error.msg) from error
+            raise Unavailable(CANNOT, error.msg) from error
         raise
 
 
@@ -162,7 +167,7 @@ def _make_room(refused: Refused, owner: Owner, wanted: Iterable[Entry]) -> list[
     cannot do it at all.
     """
     if refused.errno in NO_SUPPORT:
-        raise Unavailable("the kernel cannot forward ports with nftables", refused.msg) from refused
+        raise Unavailable(CANNOT, refused.msg) from refused
     if refused.errno not in {errno.ENOENT, errno.EEXIST, errno.EBUSY}:
         raise refused
     mine, commands = _removal(owner, [])
@@ -215,22 +220,6 @@ def _known(owner: Owner, claims: Iterable[Claim]) -> Iterator[Entry]:
             yield entry
 
 
-def _remove(act: str, removal: Callable[[], list[Command]]) -> None:
-    """Run what `removal` finds to delete; find again if some of it vanished meanwhile."""
-    for _ in range(ATTEMPTS):
-        commands = removal()
-        try:
-            if commands:
-                change(act, commands)
-        except Refused as error:
-            if error.errno != errno.ENOENT:
-                raise
-            failure = error
-        else:
-            return
-    raise failure
-
-
 def _conditional(owners: Iterable[str], stale_keys: Iterable[str]) -> Iterator[Command]:
     """Deletes the chains of owners that are stale or not registered at all."""
     live = {*owners} - {*stale_keys}
@@ -247,14 +236,11 @@ def _require_chains(wanted: Mapping[str, set[str]]) -> None:
 
 def _missing_words(wanted: Mapping[str, set[str]]) -> Iterator[tuple[str, set[str]]]:
     for chain, words in wanted.items():
-        missing = words - _words_in(chain)
+        missing = words - words_in(FAMILY, TABLE, chain)
         if missing:
             yield chain, missing
 
 
-def _words_in(chain: str) -> set[str]:
-    return {word for rule in rules_of(FAMILY, TABLE, chain) for word in rule.words}
-
-
 def _words(entry: Entry) -> str:
-    return f"element {' . '.join(map(str, entry.key))} in the map {entry.map}"
+    key = " . ".join(map(str, entry.key))
+    return f"element {key} in {entry.map} of the table {FAMILY} {TABLE}"

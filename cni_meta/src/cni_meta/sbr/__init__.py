@@ -10,7 +10,13 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import Field
 
-from cni_meta.sbr.checks import announced_gateways, verify_main, verify_rules, verify_tables
+from cni_meta.sbr.checks import (
+    looks_like_the_references,
+    verify_main,
+    verify_rules,
+    verify_tables,
+)
+from cni_meta.sbr.defaults import gateways_of
 from cni_meta.sbr.main_table import clear, clear_but_for_subnets
 from cni_meta.sbr.moving import RESERVED, divide, require_rule
 from cni_meta.sbr.selection import addresses_of, known_addresses
@@ -56,7 +62,7 @@ def cni_config() -> type[NetConf]:
 def cni_add(request: Request, conf: SbrConf) -> Result:
     result = result_so_far(request)
     ips = addresses_of(result, request.ifname)
-    gateways = static_gateways(conf)
+    gateways = gateways_of(result, static_gateways(conf))
     with (
         namespaces(request.netns) as ns,
         ns.container.one_at_a_time(),
@@ -87,7 +93,7 @@ def cni_del(request: Request, conf: SbrConf) -> None:
 def cni_check(request: Request, conf: SbrConf) -> None:
     result = required_prev_result(request)
     ips = addresses_of(result, request.ifname)
-    gateways = static_gateways(conf)
+    gateways = gateways_of(result, static_gateways(conf))
     with namespaces(request.netns) as ns:
         link = ns.container.link(request.ifname)
         if conf.table:
@@ -96,8 +102,10 @@ def cni_check(request: Request, conf: SbrConf) -> None:
         present = ns.container.exact_routes()
         routes = [route for route in present if route.link == link.index]
         others = [route for route in present if route.link != link.index]
-        verify_tables(ns.container, routes, ips, gateways, announced_gateways(result))
-        verify_main(routes, others, ips, has_hints=conf.add_source_hints)
+        is_by_reference = looks_like_the_references(ns.container, link.name, routes)
+        verify_tables(ns.container, routes, ips, gateways, is_by_reference=is_by_reference)
+        has_hints = conf.add_source_hints and not is_by_reference
+        verify_main(routes, others, ips, has_hints=has_hints)
 
 
 @hookimpl

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
+from cni_meta.sbr.defaults import (
+    Gateways,
+    NextHop,
+    default_routes,
+    is_by_router,
+    is_known,
+    used_of,
+)
 from cni_meta.sbr.main_table import is_in_subnet
-from cni_meta.sbr.moving import RESERVED, default_routes, is_moving
-from cnicore.addresses import is_default
+from cni_meta.sbr.moving import RESERVED, is_moving
 from cnicore.errors import CniError
 from cnicore.net.exact_route import ExactRoute
-from cnicore.net.interface import first_gateways, with_gateway
 from cnicore.net.namespace import Namespace
 from cnicore.net.route import RT_TABLE_MAIN
 from cnicore.net.rule import Rule
-from cnicore.result import Address, Cidr, IpConfig, Result
-
-RTPROT_RA = 9
-"""linux/rtnetlink.h: the kernel adds such a route whenever a router announces itself."""
+from cnicore.result import Address, Cidr, IpConfig
 
 REMEDY = "delete the attachment and add it again"
-NextHop = Address | None
 
 
 def verify_rules(container: Namespace, ips: Sequence[IpConfig], table: int) -> None:
@@ -33,8 +35,9 @@ def verify_tables(
     container: Namespace,
     routes: Sequence[ExactRoute],
     ips: Sequence[IpConfig],
-    static: Mapping[int, Address],
-    announced: Mapping[int, set[NextHop]],
+    gateways: Gateways,
+    *,
+    is_by_reference: bool,
 ) -> None:
     """Raise CniError for the first address that has lost something; `routes` are the link's."""
     rules = container.rules()
@@ -43,19 +46,9 @@ def verify_tables(
         table = table_of(ip.address.ip, rules, None)
         there = [route for route in routes if (route.table, route.version) == (table, version)]
         where = f"table {table} of {ip.address}"
-        verify_default(where, ip, there, static.get(version), announced[version])
+        verify_default(where, ip, there, gateways, is_by_reference=is_by_reference)
         if is_in_subnet(ip) and not reaches(there, ip.address):
             raise CniError(f"{where} has lost the route to {ip.address.network}: {REMEDY}")
-
-
-def announced_gateways(result: Result) -> dict[int, set[NextHop]]:
-    """By IP version, where the result's default routes lead to."""
-    gateways = first_gateways(result.ips)
-    found: dict[int, set[NextHop]] = {4: set(), 6: set()}
-    for route in result.routes:
-        if is_default(route.dst):
-            found[route.dst.version].add(with_gateway(route, gateways).gw)
-    return found
 
 
 def table_of(address: Address, rules: Sequence[Rule], table: int | None) -> int:
@@ -72,28 +65,42 @@ def verify_default(
     where: str,
     ip: IpConfig,
     routes: Sequence[ExactRoute],
-    static: Address | None,
-    announced: set[NextHop],
+    gateways: Gateways,
+    *,
+    is_by_reference: bool,
 ) -> None:
-    """The table has a default route if it got one, through a gateway that somebody named."""
+    """The table has a default route if it got one, and that leads to where somebody said."""
+    static = gateways.static.get(ip.address.version)
     gateway = static or ip.gateway
     if gateway is None or gateway.is_unspecified:
         return
     defaults = default_routes(routes, ip.address.version)
     if not defaults:
         raise CniError(f"{where} has lost its default route: {REMEDY}")
-    named: set[NextHop] = {static} if static else {gateway, *announced}
-    is_announced = not static and any(is_by_router(route) for route in defaults)
-    if not is_announced and named.isdisjoint(route.gateway for route in defaults):
-        author = "gateways" if static else "prevResult"
-        raise CniError(
-            f"the default route in {where} does not go through {gateway}, as {author} says:"
-            f" {REMEDY}"
-        )
+    named = gateways.named_for(ip) | (gateways.named_by_result(ip) if is_by_reference else set())
+    is_unmarked = is_by_reference and not static
+    for route in used_of(defaults):
+        is_found = is_unmarked and route.gateway is not None and route.gateway in ip.address.network
+        if not (is_known(route, named) or is_found):
+            author = "gateways" if static else "prevResult"
+            raise CniError(
+                f"the default route in {where} does not go through {gateway}, as {author} says:"
+                f" {REMEDY}"
+            )
 
 
-def is_by_router(route: ExactRoute) -> bool:
-    return route.header.protocol == RTPROT_RA
+def looks_like_the_references(
+    container: Namespace, ifname: str, routes: Sequence[ExactRoute]
+) -> bool:
+    """Whether it was the reference's ADD: that leaves main no route of the link, ours fe80::/64.
+
+    It marks no default route that was there before, and older versions know neither gateways nor
+    addSourceHints. Without a link-local address nothing tells the two apart.
+    """
+    if any(route.table == RT_TABLE_MAIN for route in routes):
+        return False
+    addresses = (address.cidr for address in container.addresses(ifname))
+    return any(cidr.version == 6 and cidr.is_link_local for cidr in addresses)  # noqa: PLR2004  (the IP version)
 
 
 def reaches(routes: Sequence[ExactRoute], address: Cidr) -> bool:

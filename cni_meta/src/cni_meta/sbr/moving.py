@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from typing import NamedTuple
 
+from cni_meta.sbr.defaults import Gateways, default_routes, with_marks
 from cnicore.addresses import any_cidr
 from cnicore.net.exact_route import ExactRoute
 from cnicore.net.link import Link
@@ -33,7 +34,7 @@ def divide(
     container: Namespace,
     link: Link,
     ips: Sequence[IpConfig],
-    gateways: Mapping[int, Address],
+    gateways: Gateways,
     on_failure: OnFailure,
 ) -> list[ExactRoute]:
     """Give each address its rule and its table; returns what is to be taken from main after that.
@@ -50,8 +51,10 @@ def divide(
         table = own_table(ip.address.ip, rules) or next(free)
         require_rule(container, ip.address.ip, table, rules, on_failure)
         present = [route for route in own if route.table == table]
-        copies = [route.in_table(table) for route in moving if belongs(route, ip, ips)]
-        fill(container, link, Share(ip, table, present, copies), gateways.get(ip.address.version))
+        belonging = (route.in_table(table) for route in moving if belongs(route, ip, ips))
+        copies = with_marks(belonging, gateways.named_for(ip))
+        static = gateways.static.get(ip.address.version)
+        fill(container, link, Share(ip, table, present, copies), static)
     return moving
 
 
@@ -120,10 +123,6 @@ def fill(container: Namespace, link: Link, share: Share, static: Address | None)
     version = share.ip.address.version
     if static or not default_routes([*share.present, *share.copies], version):
         add_default(container, link, static or share.ip.gateway, share.table)
-
-
-def default_routes(routes: Iterable[ExactRoute], version: int) -> list[ExactRoute]:
-    return [route for route in routes if route.is_default and route.version == version]
 
 
 def add_default(container: Namespace, link: Link, gateway: Address | None, table: int) -> None:

@@ -13,15 +13,24 @@ from pathlib import Path
 from cni_meta.tuning.allowlist import require_allowed
 from cni_meta.tuning.attributes import ATTRIBUTES
 from cni_meta.tuning.backup import Backup, BackupFile, remove_stale
-from cni_meta.tuning.changes import restore, save, set_attributes, state_of, write_sysctls
+from cni_meta.tuning.changes import (
+    is_reading,
+    note_readings,
+    restore,
+    save,
+    set_attributes,
+    state_of,
+    write_sysctls,
+)
 from cni_meta.tuning.configuration import TuningConf, Wishes, wishes
 from cni_meta.tuning.cookie import netns_cookie
-from cni_meta.tuning.sysctls import Sysctl, Unreadable, is_same, read_value
+from cni_meta.tuning.sysctls import Sysctl, Unreadable, holds, read_value
 from cnicore.chained import result_so_far
 from cnicore.config import NetConf
 from cnicore.errors import CniError, InvalidNetns, PluginNotAvailable
 from cnicore.hookspecs import hookimpl
 from cnicore.net.namespace import Namespace, namespaces, remaining_namespaces
+from cnicore.owner import Owner
 from cnicore.request import Request
 from cnicore.result import Result
 from cnicore.rollback import rollback
@@ -52,6 +61,7 @@ def cni_add(request: Request, conf: TuningConf) -> Result:
         save(before, file, request.owner, on_failure)
         write_sysctls(ns.container, wanted.sysctls, before.sysctls, on_failure)
         set_attributes(ns.container, request.ifname, wanted, before.attributes, on_failure)
+        note_readings(ns.container, wanted.sysctls, file, request.owner, on_failure)
     return with_mac(result, request.ifname, wanted)
 
 
@@ -71,9 +81,10 @@ def cni_del(request: Request, conf: TuningConf) -> None:
 def cni_check(request: Request, conf: TuningConf) -> None:
     wanted = wishes(request, conf)
     required_prev_result(request)
+    file = BackupFile(conf.data_dir, request.owner)
     with namespaces(request.netns) as ns:
         for sysctl in wanted.sysctls:
-            verify_sysctl(ns.container, sysctl)
+            verify_sysctl(ns.container, sysctl, file, request.owner)
         if wanted.attributes:
             verify_attributes(ns.container, request.ifname, wanted)
 
@@ -112,8 +123,9 @@ def require_other_netns(request: Request, wanted: Wishes) -> None:
     except OSError:
         return  # opening the path says what is wrong with it
     if is_host and wanted.sysctls:
+        first = wanted.sysctls[0]
         raise InvalidNetns(
-            f"sysctl: {wanted.sysctls[0].path} would be set on the host, whose network namespace"
+            f"{first.where}: {first.path} would be set on the host, whose network namespace"
             f" {request.netns} is: only a container's own may be tuned"
         )
 
@@ -130,13 +142,13 @@ def with_mac(result: Result, ifname: str, wanted: Wishes) -> Result:
     return replace(result, interfaces=tuple(interfaces))
 
 
-def verify_sysctl(container: Namespace, sysctl: Sysctl) -> None:
+def verify_sysctl(container: Namespace, sysctl: Sysctl, file: BackupFile, owner: Owner) -> None:
     """Raise CniError unless the parameter has the value; one that cannot be read is let pass."""
     with suppress(Unreadable):
         actual = read_value(container, sysctl.path)
         if actual is None:
             raise CniError(f"Error: Sysctl {sysctl.path} is gone: {REMEDY}")
-        if not is_same(actual, sysctl.value):
+        if not (holds(sysctl.value, actual) or is_reading(container, sysctl, actual, file, owner)):
             raise CniError(
                 f"Error: Tuning configured value of {sysctl.path} is {sysctl.value}, current value"
                 f" is {actual}: {REMEDY}"

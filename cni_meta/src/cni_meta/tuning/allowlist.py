@@ -29,8 +29,8 @@ def require_allowed(sysctls: Iterable[Sysctl]) -> None:
     for sysctl in wanted:
         if not any(_matches(line, sysctl.name) for line in lines):
             raise InvalidNetworkConfig(
-                f"sysctl: {sysctl.name} is not allowed: no line of {location.get()} matches the"
-                " whole name, add one if networks may set it",
+                f"{sysctl.where}: {sysctl.name} is not allowed: no line of {location.get()} matches"
+                " the whole name, add one if networks may set it",
                 f"the list has {' '.join(lines) or 'no line'}",
             )
 

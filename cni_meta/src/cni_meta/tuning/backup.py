@@ -1,7 +1,8 @@
 """What was there before: a file for each interface, which either implementation can restore.
 
-Its name and the members of the attributes are the reference's. Three members more, which that
-does not look at, say whose it is, in which network namespace, and what the sysctls were.
+Its name and the members of the attributes are the reference's. Four members more, which that does
+not look at, say whose it is, in which network namespace, what the sysctls were, and what the kernel
+made of values that it takes for others.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from cnicore.errors import CniError, DecodingFailure, system_errors
 from cnicore.owner import Owner, short, stale
 from cnicore.rollback import OnFailure
 
-OWNER, SYSCTLS, NETNS = "owner", "sysctl", "netns"
+OWNER, SYSCTLS, NETNS, READINGS = "owner", "sysctl", "netns", "readings"
 LONGEST_NAME = 250  # bytes of a file's name, less the suffix of a temporary one
 TEMPORARY = ("*.json.new", "~*.new")
 ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}  # what nobody can have made is not there
@@ -36,13 +37,15 @@ class Backup:
     """Values from before, attributes by their key and sysctls by their path, and whose they are.
 
     `owner` is the tag of an attachment, empty if the reference wrote the file. `netns` is the
-    cookie of the network namespace, 0 if it is not known.
+    cookie of the network namespace, 0 if it is not known. `readings` are of now: by the path of a
+    sysctl what was written, and what is read since.
     """
 
     owner: str = ""
     attributes: Mapping[str, Value] = field(default_factory=dict)
     sysctls: Mapping[str, str] = field(default_factory=dict)
     netns: int = 0
+    readings: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def after(self, earlier: Backup) -> Backup:
         """Both; what the earlier one has was there before this one."""
@@ -51,6 +54,7 @@ class Backup:
             {**self.attributes, **earlier.attributes},
             {**self.sysctls, **earlier.sysctls},
             self.netns,
+            {**earlier.readings, **self.readings},
         )
 
     def is_of(self, owner: Owner) -> bool:
@@ -143,7 +147,8 @@ def document_of(backup: Backup) -> dict[str, Any]:
     attributes = {key: backup.attributes[key] for key in ATTRIBUTES if key in backup.attributes}
     sysctls = {SYSCTLS: dict(backup.sysctls)} if backup.sysctls else {}
     netns = {NETNS: backup.netns} if backup.netns else {}
-    return {**attributes, OWNER: backup.owner, **netns, **sysctls}
+    readings = {READINGS: dict(backup.readings)} if backup.readings else {}
+    return {**attributes, OWNER: backup.owner, **netns, **sysctls, **readings}
 
 
 def parse(content: bytes) -> Backup:
@@ -152,19 +157,28 @@ def parse(content: bytes) -> Backup:
         document = decode_object(content, "backup")
     except DecodingFailure:
         return Backup()  # torn by a crash: what it said is lost
-    owner, sysctls, netns = (document.get(key) for key in (OWNER, SYSCTLS, NETNS))
+    owner, netns = document.get(OWNER), document.get(NETNS)
+    sysctls, readings = (_members(document.get(key)) for key in (SYSCTLS, READINGS))
     attributes = {key: document[key] for key in ATTRIBUTES if key in document}
     impossible = [key for key, value in attributes.items() if not is_possible(key, value)]
     for key in impossible:
         print(f"backup: {key} was {attributes.pop(key)!r}, which is left out", file=sys.stderr)  # noqa: T201  (stdout is the answer's alone)
-    texts = sysctls.items() if isinstance(sysctls, dict) else ()
     return Backup(
         owner if isinstance(owner, str) else "",
         attributes,
         # whoever can write the file must not reach the host's parameters
-        {path: value for path, value in texts if isinstance(value, str) and is_containers(path)},
+        {path: one for path, one in sysctls if isinstance(one, str) and is_containers(path)},
         netns if type(netns) is int else 0,
+        {path: (one[0], one[1]) for path, one in readings if _is_pair(one)},
     )
+
+
+def _members(value: object) -> Iterable[tuple[str, Any]]:
+    return value.items() if isinstance(value, dict) else ()
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, list) and [str, str] == [type(one) for one in value]
 
 
 def remove_stale(directory: str, network: str, valid: Iterable[Owner]) -> None:

@@ -10,7 +10,7 @@ from cni_meta.tuning.attributes import ATTRIBUTES, Value
 from cni_meta.tuning.backup import Backup, BackupFile
 from cni_meta.tuning.configuration import Wishes
 from cni_meta.tuning.cookie import netns_cookie
-from cni_meta.tuning.sysctls import Sysctl, Unreadable, read_value, restore_value
+from cni_meta.tuning.sysctls import Sysctl, Unreadable, holds, read_value, restore_value
 from cnicore.attempts import attempt_all
 from cnicore.errors import CniError
 from cnicore.net.namespace import Namespace
@@ -39,7 +39,7 @@ def save(before: Backup, file: BackupFile, owner: Owner, on_failure: OnFailure) 
 
     That may have been the ADD of another interface: sysctls are the whole container's.
     """
-    if not (before.attributes or before.sysctls):
+    if not (before.attributes or before.sysctls or before.readings):
         return
     earlier = file.read() or Backup()
     if not earlier.is_of(owner):
@@ -63,10 +63,11 @@ def write_sysctls(
     on_failure: OnFailure,
 ) -> None:
     for sysctl in sysctls:
+        if sysctl.path in before:
+            # before: of several numbers the kernel takes those before the one that it refuses
+            on_failure(restore_value, container, sysctl.path, before[sysctl.path])
         # writing nothing would be no error and no change
         container.write_sysctl(sysctl.path, sysctl.value or "\n")
-        if sysctl.path in before:
-            on_failure(restore_value, container, sysctl.path, before[sysctl.path])
 
 
 def set_attributes(
@@ -80,6 +81,37 @@ def set_attributes(
         write = ATTRIBUTES[key].write
         write(container, ifname, value)
         on_failure(write, container, ifname, before[key])
+
+
+def note_readings(
+    container: Namespace,
+    sysctls: tuple[Sysctl, ...],
+    file: BackupFile,
+    owner: Owner,
+    on_failure: OnFailure,
+) -> None:
+    """Add to the file what the kernel made of values that it rounds, cuts off or takes for others.
+
+    Only the kernel knows: it counts in ticks, for instance, and how long one is it does not say.
+    """
+    readings: dict[str, tuple[str, str]] = {}
+    for sysctl in sysctls:
+        with suppress(Unreadable):
+            actual = read_value(container, sysctl.path)
+            if actual is not None and not holds(sysctl.value, actual):
+                readings[sysctl.path] = sysctl.value, actual
+    now = Backup(owner.tag, netns=netns_cookie(container), readings=readings)
+    save(now, file, owner, on_failure)
+
+
+def is_reading(
+    container: Namespace, sysctl: Sysctl, actual: str, file: BackupFile, owner: Owner
+) -> bool:
+    """Whether the kernel made that of the value when an ADD wrote it."""
+    saved = file.read()
+    if not saved or not saved.is_of(owner) or saved.is_elsewhere(netns_cookie(container)):
+        return False
+    return saved.readings.get(sysctl.path) == (sysctl.value, actual)
 
 
 def restore(

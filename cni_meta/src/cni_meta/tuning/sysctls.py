@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 
 from cnicore.errors import CniError, InvalidNetworkConfig
 from cnicore.net.namespace import Namespace
@@ -12,12 +14,17 @@ from cnicore.net.namespace import Namespace
 TREE = "net"  # what belongs to a network namespace; all else is the host's
 INTERFACE = "IFNAME"
 UNREADABLE = {errno.EACCES, errno.EIO}  # route/flush; stable_secret before it has a value
+KEY_GROUPS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Sysctl:
-    """A parameter to be set: its name with IFNAME in it, its path below /proc/sys, its value."""
+    """A parameter to be set: its name with IFNAME in it, its path below /proc/sys, its value.
 
+    `where` is the configuration key that it comes from.
+    """
+
+    where: str
     name: str
     path: str
     value: str
@@ -53,7 +60,7 @@ def _parsed(where: str, key: str, value: str, ifname: str) -> Sysctl:
         )
     if not value.isascii() or "\0" in value:
         raise InvalidNetworkConfig(f"{where}: the value of {key} must be ASCII text")
-    return Sysctl(name.replace("/", "."), path, value)
+    return Sysctl(where, name.replace("/", "."), path, value)
 
 
 def is_containers(path: str) -> bool:
@@ -79,25 +86,47 @@ def read_value(container: Namespace, path: str) -> str | None:
 
 def restore_value(container: Namespace, path: str, value: str) -> None:
     """Write a value that was read; the parameters of an interface that is gone are gone too."""
-    if container.read_sysctl(path) is not None:
+    if container.read_sysctl(path) not in {None, value}:
         container.write_sysctl(path, value or "\n")  # writing nothing would not empty a list
 
 
-def is_same(one: str, other: str) -> bool:
-    """Whether the kernel takes both texts for the same: it spells many values its own way."""
-    return one.strip() == other.strip() or _meaning(one) == _meaning(other)
+def holds(wanted: str, actual: str) -> bool:
+    """Whether what is read says what was written: the kernel spells many values its own way.
+
+    Of several numbers those that were written count: the kernel leaves the others as they are.
+    """
+    if wanted.strip() == actual.strip():
+        return True
+    ours, theirs = wanted.split(), actual.split()
+    if ours and all(_is_number(word) for word in (*ours, *theirs)):
+        theirs = theirs[: len(ours)]
+    return [*map(_meaning, ours)] == [*map(_meaning, theirs)]
 
 
-def _meaning(value: str) -> list[object]:
-    return [_word(word) for word in value.split()]
+def _meaning(word: str) -> object:
+    """What a word says: an address, a list of keys, a list of numbers, or else the word."""
+    for read in (_address, _keys, _ranges):
+        with suppress(ValueError):
+            return read(word)
+    return word
 
 
-def _word(word: str) -> object:
-    """The numbers of a list like `8000-8002,9000` as ranges in order, or else the word."""
-    try:
-        ranges = sorted(_range(piece) for piece in word.split(","))
-    except ValueError:
-        return word
+def _address(word: str) -> IPv6Address:
+    """As stable_secret has it, which is printed in full."""
+    return IPv6Address(word)
+
+
+def _keys(word: str) -> list[list[int]]:
+    """Keys like `1-2-3-4`, as tcp_fastopen_key has them: in groups of hexadecimal digits."""
+    keys = [[int(group, 16) for group in key.split("-")] for key in word.split(",")]
+    if any(len(key) != KEY_GROUPS for key in keys):
+        raise ValueError(word)
+    return keys
+
+
+def _ranges(word: str) -> list[tuple[int, int]]:
+    """The numbers of a list like `8000-8002,9000` as ranges in order."""
+    ranges = sorted(_range(piece) for piece in word.split(","))
     merged = [ranges[0]]
     for low, high in ranges[1:]:
         if low > merged[-1][1] + 1:
@@ -112,6 +141,14 @@ def _range(piece: str) -> tuple[int, int]:
     if first and dash:
         return _number(first), _number(last)
     return _number(piece), _number(piece)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        _number(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _number(text: str) -> int:

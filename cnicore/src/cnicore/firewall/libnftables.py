@@ -33,6 +33,7 @@ KINDS = {
 INTERRUPTED, INTERRUPTED_ATTEMPTS = os.strerror(errno.EINTR), 20
 NO_SUPPORT = {errno.EOPNOTSUPP, errno.EPERM}
 NO_CACHE = "cache initialization failed"
+ATTEMPTS = 10  # each is lost only to another process that changed the very same objects
 
 
 class Refused(CniError):
@@ -69,6 +70,25 @@ def change(act: str, commands: Sequence[Command]) -> None:
     _insist(act, lambda: context.json_cmd({"nftables": list(commands)}))
 
 
+def remove(act: str, find: Callable[[], Sequence[Command]]) -> None:
+    """Run the deletions that `find` gives; find again if some of it vanished meanwhile.
+
+    Raises as `change` does.
+    """
+    for _ in range(ATTEMPTS):
+        commands = find()
+        try:
+            if commands:
+                change(act, commands)
+        except Refused as error:
+            if error.errno != errno.ENOENT:
+                raise
+            failure = error
+        else:
+            return
+    raise failure
+
+
 def run(act: str, text: str) -> None:
     """Run commands in nft's own language as one transaction, for what the JSON schema lacks.
 
@@ -101,16 +121,17 @@ def read_if_there(act: str, **what: Any) -> list[Object]:
         return []
 
 
-def get_element(act: str, path: str, key: str) -> str:
-    """The element of a map or set, in nft's language: in this version "get" speaks no other.
+def chain_names(family: str, table: str) -> list[str]:
+    """The chains of a table; costs the same however many elements it has."""
+    listed = read_if_there("list chains", chains={"family": family})
+    found = [entry["chain"] for entry in listed if "chain" in entry]
+    return [chain["name"] for chain in found if chain["table"] == table]
 
-    `path` is family, table and name. Both go into the command as they are, so they must not come
-    from a configuration. Raises Refused (ENOENT if there is no such element), Unavailable.
-    """
-    context = _context()
-    context.set_json_output(False)
-    with _missing_support():
-        return str(_insist(act, lambda: context.cmd(f"get element {path} {{ {key} }}")))
+
+def no_access(error: CniError) -> Unavailable:
+    """What to say of a kernel that has answered like this to somebody who only asked."""
+    remedy = "the kernel gives no access to nftables: load the module nf_tables"
+    return Unavailable(remedy, str(error))
 
 
 def _insist(act: str, run: Callable[[], tuple[int, Any, str]]) -> Any:
@@ -124,7 +145,7 @@ def _insist(act: str, run: Callable[[], tuple[int, Any, str]]) -> Any:
     refused = Refused(act, words)
     # first the library reads what there is, and a kernel without nf_tables answers EINVAL
     if NO_CACHE in words and refused.errno in NO_SUPPORT | {errno.EINVAL}:
-        raise _unavailable(refused)
+        raise no_access(refused)
     raise refused
 
 
@@ -135,13 +156,8 @@ def _missing_support() -> Iterator[None]:
         yield
     except Refused as error:
         if error.errno in NO_SUPPORT:
-            raise _unavailable(error) from error
+            raise no_access(error) from error
         raise
-
-
-def _unavailable(refused: Refused) -> Unavailable:
-    remedy = "the kernel gives no access to nftables: load the module nf_tables"
-    return Unavailable(remedy, refused.msg)
 
 
 def _context() -> Nftables:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from cnicore.attempts import attempt_all
 from cnicore.errors import CniError
 from cnicore.firewall import masquerade_table as table
 from cnicore.firewall import reference_rules
 from cnicore.firewall.backend import Unavailable
-from cnicore.firewall.libnftables import NO_SUPPORT, Command, Refused, change, read, read_if_there
+from cnicore.firewall.libnftables import (
+    ATTEMPTS,
+    NO_SUPPORT,
+    Command,
+    Refused,
+    chain_names,
+    change,
+    remove,
+)
 from cnicore.firewall.masquerade_table import Element
+from cnicore.firewall.single import words_in
 from cnicore.net.namespace import host_namespace
 from cnicore.owner import Owner, stale
 from cnicore.result import Address, Cidr, IpConfig
@@ -21,7 +29,6 @@ CANNOT = (
     "the kernel cannot masquerade with nftables:"
     " load the modules nf_tables, nft_chain_nat and nft_masq"
 )
-ATTEMPTS = 10  # each is lost only to another process that changed the very same objects
 
 
 def add(owner: Owner, ips: Sequence[IpConfig]) -> None:
@@ -61,7 +68,7 @@ def delete(owner: Owner, addresses: Iterable[Address]) -> None:
         mine = [element for element in found if element.comment == owner.tag]
         return [*table.deletions(mine), *reference_rules.deletions_of(owner)]
 
-    _remove(f"stop masquerading {owner.ifname}", removal)
+    remove(f"stop masquerading {owner.ifname}", removal)
 
 
 def gc(network: str, valid: Iterable[Owner]) -> None:
@@ -75,13 +82,13 @@ def gc(network: str, valid: Iterable[Owner]) -> None:
         return [*table.deletions(leaked), *reference_rules.stale_deletions(network, keep)]
 
     with attempt_all() as attempt:
-        attempt(_remove, f"collect the masquerading of {network}", removal)
+        attempt(remove, f"collect the masquerading of {network}", removal)
         attempt(_delete_unused_chains)
 
 
 def require() -> None:
     """Raise Unavailable unless the kernel takes masquerading rules, as far as a trial can tell."""
-    if read_if_there("look for masquerading", chain={**table.IN_TABLE, "name": table.BASE_CHAIN}):
+    if table.BASE_CHAIN in chain_names(table.FAMILY, table.TABLE):
         return
     try:
         change("try to masquerade", list(table.trial()))
@@ -123,34 +130,11 @@ def _require_left_over(occupied: Sequence[Element], owner: Owner) -> None:
             )
 
 
-def _remove(act: str, removal: Callable[[], list[Command]]) -> None:
-    """Run what `removal` finds to delete; find again if some of it vanished meanwhile."""
-    for _ in range(ATTEMPTS):
-        commands = removal()
-        try:
-            if commands:
-                change(act, commands)
-        except Refused as error:
-            if error.errno != errno.ENOENT:
-                raise
-            failure = error
-        else:
-            return
-    raise failure
-
-
 def _delete_unused_chains() -> None:
     used = {element.chain for element in table.list_elements()}
-    for name in _subnet_chains():
-        if name not in used:
+    for name in chain_names(table.FAMILY, table.TABLE):
+        if name.startswith(table.SUBNET_CHAIN) and name not in used:
             _delete_chain(name)
-
-
-def _subnet_chains() -> Iterator[str]:
-    for entry in read_if_there("list chains", chains={"family": table.FAMILY}):
-        chain = entry.get("chain", {})
-        if chain.get("table") == table.TABLE and chain["name"].startswith(table.SUBNET_CHAIN):
-            yield chain["name"]
 
 
 def _delete_chain(name: str) -> None:
@@ -166,7 +150,9 @@ def _delete_chain(name: str) -> None:
 def _has_element(owner: Owner, address: Cidr) -> bool:
     """Whether the owner's element is there and packets find the way over it to masquerading."""
     return any(
-        element.comment == owner.tag and _is_looked_up(element) and _masquerades(element.chain)
+        element.comment == owner.tag
+        and element.map in words_in(table.FAMILY, table.TABLE, table.BASE_CHAIN)
+        and "masq" in words_in(table.FAMILY, table.TABLE, element.chain)
         for element in table.find_elements([address.ip])
     )
 
@@ -176,19 +162,3 @@ def _taken_over(owner: Owner, address: Cidr) -> str:
     comments = {element.comment for element in table.find_elements([address.ip])}
     others = comments - {owner.tag, ""}
     return f" but for {others.pop()}" if others else ""
-
-
-def _is_looked_up(element: Element) -> bool:
-    lookups = _statements(table.BASE_CHAIN, "vmap")
-    return any(lookup["data"] == f"@{element.map}" for lookup in lookups)
-
-
-def _masquerades(chain: str) -> bool:
-    return bool(_statements(chain, "masquerade"))
-
-
-def _statements(chain: str, kind: str) -> list[Any]:
-    """The statements of a kind in the rules of a chain."""
-    rules = read(f"list the chain {chain}", chain={**table.IN_TABLE, "name": chain})
-    statements = [one for rule in rules for one in rule.get("rule", {}).get("expr", [])]
-    return [one[kind] for one in statements if kind in one]

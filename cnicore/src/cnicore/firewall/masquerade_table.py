@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from cnicore.firewall.libnftables import Command, Refused, get_element, read_if_there
+from cnicore.firewall.libnftables import Command, read_if_there
+from cnicore.firewall.single import find_element
 from cnicore.owner import Owner
 from cnicore.result import Address, Cidr, IpConfig
 
@@ -25,7 +24,6 @@ MULTICAST = {4: ("224.0.0.0", 4), 6: ("ff00::", 8)}
 SRCNAT = 100  # linux/netfilter_ipv4.h: NF_IP_PRI_NAT_SRC
 HOOKED = {"type": "nat", "hook": "postrouting", "prio": SRCNAT, "policy": "accept"}
 LONGEST_SUBNETS = 100  # characters in a chain's name; nft prints it with every element
-ELEMENT = re.compile(r'elements = {\s*\S+ comment "(.*)" : goto (\S+)\s*}')
 
 OwnSubnets = Mapping[int, Sequence[str]]
 """By IP version, where the attachment's packets keep their source address."""
@@ -121,15 +119,8 @@ def list_elements() -> list[Element]:
 
 def _find(address: Address) -> Element | None:
     name = MAPS[address.version]
-    act = f"look up {address} in the map {name}"
-    try:
-        text = get_element(act, f"{FAMILY} {TABLE} {name}", str(address))
-    except Refused as error:
-        if error.errno != errno.ENOENT:
-            raise
-        return None
-    comment, chain = found.groups() if (found := ELEMENT.search(text)) else ("", "")
-    return Element(name, str(address), comment, chain)
+    found = find_element(FAMILY, TABLE, name, address.packed)
+    return Element(name, str(address), found.comment, found.chain) if found else None
 
 
 def _elements_of(name: str) -> Iterator[Element]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from cnicore.firewall.backend import Unavailable
+from cnicore.firewall.libnftables import NO_SUPPORT, no_access
 from cnicore.net.netlink import KernelError
 from cnicore.net.nfnetlink import nfnetlink
 from cnicore.net.raw import (
@@ -26,7 +27,7 @@ from cnicore.net.raw import (
 
 # linux/netfilter/nf_tables.h
 NFPROTO = {"inet": 1, "ip": 2, "ip6": 10}
-GET_TABLE, GET_CHAIN, GET_RULE, GET_ELEMENT = 0xA01, 0xA04, 0xA07, 0xA0D
+GET_TABLE, GET_CHAIN, GET_RULE, GET_ELEMENT, GET_GENERATION = 1, 4, 7, 13, 16
 TABLE_NAME, CHAIN_TABLE, CHAIN_NAME = 1, 1, 3
 RULE_TABLE, RULE_CHAIN, RULE_HANDLE, RULE_EXPRESSIONS, RULE_USERDATA = 1, 2, 3, 4, 7
 EXPRESSION_NAME, EXPRESSION_DATA = 1, 2
@@ -36,6 +37,7 @@ ITEM, KEY, DATA, USERDATA = 1, 1, 2, 6
 VALUE, VERDICT, VERDICT_CODE, VERDICT_CHAIN = 1, 2, 1, 2
 DROP = b"\0\0\0\0"  # linux/netfilter.h
 COMMENT = 0  # libnftnl/udata.h
+SUBSYSTEM = 10  # linux/netfilter/nfnetlink.h
 
 
 class Element(NamedTuple):
@@ -101,8 +103,13 @@ def rules_of(family: str, table: str, chain: str) -> list[Rule]:
     names = text(RULE_TABLE, table), text(RULE_CHAIN, chain)
     message = netfilter_message(NFPROTO[family], *names)
     with _available():
-        replies = nfnetlink().dump(f"list the chain {chain}", GET_RULE, message)
+        replies = nfnetlink().dump(f"list the chain {chain}", _kind(GET_RULE), message)
     return [_rule(attributes_of(reply.payload[NFGENMSG.size :])) for reply in replies]
+
+
+def words_in(family: str, table: str, chain: str) -> set[str]:
+    """The words of all rules of a chain, none if there is no such chain. Raises as `rules_of`."""
+    return {word for rule in rules_of(family, table, chain) for word in rule.words}
 
 
 def _rule(found: dict[int, bytes]) -> Rule:
@@ -137,7 +144,7 @@ def _text_in(payload: bytes) -> str:
 def _ask(act: str, kind: int, message: RawMessage) -> bytes | None:
     try:
         with _available():
-            reply: RawMessage = nfnetlink().get(act, kind, message)
+            reply: RawMessage = nfnetlink().get(act, _kind(kind), message)
     except KernelError as error:
         if error.errno == errno.ENOENT:
             return None
@@ -153,6 +160,23 @@ def _available() -> Iterator[None]:
         raise Unavailable(
             "the kernel does not speak nfnetlink: load the module nf_tables", str(error)
         ) from error
+    except KernelError as error:
+        if error.errno in NO_SUPPORT or (error.errno == errno.EINVAL and not _has_nftables()):
+            raise no_access(error) from error
+        raise
+
+
+def _has_nftables() -> bool:
+    """A kernel without nftables answers EINVAL to everything, one with it only to what is wrong."""
+    try:
+        nfnetlink().get("ask for nftables", _kind(GET_GENERATION), netfilter_message(0))
+    except KernelError:
+        return False
+    return True
+
+
+def _kind(number: int) -> int:
+    return SUBSYSTEM << 8 | number
 
 
 def _comment_in(userdata: bytes) -> str:

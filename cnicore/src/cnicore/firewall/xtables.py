@@ -1,4 +1,7 @@
-"""The programs iptables and ip6tables: one save to read a table, one restore to change it."""
+"""The programs iptables and ip6tables: one save to read a table, one restore to change it.
+
+Each comes in two variants, nft and legacy; the distribution decides what `iptables` leads to.
+"""
 
 from __future__ import annotations
 
@@ -31,29 +34,54 @@ def may_have(version: int, table: str, chain: str) -> bool:
     iptables-legacy wrote needs its table in the kernel. Without nftables the program is asked.
     """
     try:
-        at = {"family": NFT_FAMILIES[version], "table": table, "name": chain}
-        found = read_if_there(f"look for {chain}", chain=at)
+        found = has_nft_chain(version, table, chain)
     except Unavailable:
-        return _has_legacy_table(version, table) or _can_list(version, table)
-    return bool(found) or _has_legacy_table(version, table)
+        return has_legacy_table(version, table) or _can_list(version, table)
+    return found or has_legacy_table(version, table)
 
 
-def save(version: int, table: str) -> list[str]:
+def has_nft_chain(version: int, table: str, chain: str) -> bool:
+    """Whether iptables-nft would find the chain. Raises Unavailable."""
+    at = {"family": NFT_FAMILIES[version], "table": table, "name": chain}
+    return bool(read_if_there(f"look for {chain}", chain=at))
+
+
+def has_legacy_table(version: int, table: str) -> bool:
+    """Whether iptables-legacy could find anything."""
+    try:
+        with open(f"/proc/thread-self/net/{LEGACY_TABLES[version]}", encoding="ascii") as names:
+            return table in names.read().split()
+    except OSError:
+        return False  # the kernel has no such tables
+
+
+def save(version: int, table: str, variant: str = "") -> list[str]:
     """The table as iptables-save writes it, line by line. Raises Unavailable, CniError."""
-    name = f"{PROGRAMS[version]}-save"
+    name = f"{program_name(version, variant)}-save"
     done = _run([_program(name), "-t", table], "")
     if done.returncode:
         raise CniError(f"could not list the table {table} with {name}: {_words(done)}")
     return done.stdout.splitlines()
 
 
-def restore(version: int, table: str, commands: Sequence[str]) -> None:
+def restore(version: int, table: str, commands: Sequence[str], variant: str = "") -> None:
     """Run the commands as one transaction. Raises Unavailable, Rejected."""
-    name = f"{PROGRAMS[version]}-restore"
+    name = f"{program_name(version, variant)}-restore"
     text = "\n".join([f"*{table}", *commands, "COMMIT", ""])
     done = _run([_program(name), "--noflush", "--wait"], text)
     if done.returncode:
         raise Rejected(f"could not change the table {table} with {name}: {_words(done)}")
+
+
+def program_name(version: int, variant: str = "") -> str:
+    """What the programs of a variant begin with; without a variant those that are the default."""
+    return f"{PROGRAMS[version]}-{variant}" if variant else PROGRAMS[version]
+
+
+def find(name: str) -> str:
+    """The path of a program, empty if it is missing. A plugin's environment may have no PATH."""
+    paths = (f"{directory}/{name}" for directory in DIRECTORIES)
+    return next(filter(os.path.isfile, paths), "")
 
 
 def commented(comment: str) -> str:
@@ -96,20 +124,11 @@ def _can_list(version: int, table: str) -> bool:
     return True
 
 
-def _has_legacy_table(version: int, table: str) -> bool:
-    try:
-        with open(f"/proc/thread-self/net/{LEGACY_TABLES[version]}", encoding="ascii") as names:
-            return table in names.read().split()
-    except OSError:
-        return False  # the kernel has no such tables
-
-
 def _program(name: str) -> str:
-    """Where the program is; PATH may be empty in a plugin's environment. Raises Unavailable."""
-    for directory in DIRECTORIES:
-        if os.path.isfile(f"{directory}/{name}"):
-            return f"{directory}/{name}"
-    raise Unavailable(f"{name} is missing: install the package iptables")
+    path = find(name)
+    if not path:
+        raise Unavailable(f"{name} is missing: install the package iptables")
+    return path
 
 
 def _run(command: Sequence[str], stdin: str) -> subprocess.CompletedProcess[str]:

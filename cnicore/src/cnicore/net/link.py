@@ -31,7 +31,7 @@ class Link:
     `promiscuity` counts everything that asked for it, `is_promiscuous` and `takes_all_multicast`
     are what was set by hand. `filters_vlans` is a bridge's, `hairpin` and `isolated` are those of a
     bridge's port, `table` is a VRF's, `mode` a macvlan's or ipvlan's, `vlan` a VLAN's id. `peer` is
-    the other end of a veth, or what a link is on top of; that may be in another namespace.
+    the other end or what the link stands on, in the link's own namespace if `peer_is_here`.
     """
 
     index: int
@@ -54,6 +54,7 @@ class Link:
     table: int = 0
     mode: str = ""
     vlan: int = 0
+    peer_is_here: bool = False
 
 
 class LinkNotFound(CniError):
@@ -260,12 +261,6 @@ def _details(info: Any, part: str) -> Callable[[str], Any]:
     return getattr(details, "get_attr", lambda _: None)
 
 
-def _mode(own: Callable[[str], Any]) -> str:
-    number = own("IFLA_IPVLAN_MODE")
-    ipvlan = "" if number is None else IPVLAN_MODES[number]
-    return own("IFLA_MACVLAN_MODE") or ipvlan
-
-
 def _text(message: Any, name: str) -> str:
     """An attribute's text. Anybody may have named a link with bytes that are none."""
     value = message.get_attr(name) or ""
@@ -294,6 +289,9 @@ def _decode(message: Any) -> Link:
         takes_all_multicast=bool(message["flags"] & IFF_ALLMULTI),
         queue_length=message.get_attr("IFLA_TXQLEN") or 0,
         table=own("IFLA_VRF_TABLE") or 0,
-        mode=_mode(own),
+        mode=own("IFLA_MACVLAN_MODE")
+        or dict(enumerate(IPVLAN_MODES)).get(own("IFLA_IPVLAN_MODE"), ""),
         vlan=own("IFLA_VLAN_ID") or 0,
+        peer_is_here=bool(message.get_attr("IFLA_LINK"))
+        and message.get_attr("IFLA_LINK_NETNSID") is None,
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cnicore.net.address import Addresses
+from cnicore.net.bridges import Bridges
 from cnicore.net.device import Devices
 from cnicore.net.link import Links
 from cnicore.net.link_settings import LinkSettings
@@ -28,6 +29,7 @@ class Namespace(
     Links,
     Sublinks,
     LinkSettings,
+    Bridges,
     Taps,
     Devices,
     Addresses,

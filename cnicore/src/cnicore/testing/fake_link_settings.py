@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -39,6 +41,10 @@ class FakeLinkSettings:
             raise KernelError(f"rename {name} to {new}", errno.EEXIST)
         self.by_name[new] = replace(self.by_name.pop(name), name=new)
         self.cidrs[new] = self.cidrs.pop(name, [])
+
+    @contextmanager
+    def bridges_locked(self) -> Iterator[None]:
+        yield
 
     def set_mtu(self, name: str, mtu: int) -> None:
         self.note("set_mtu", name, mtu)
