@@ -75,9 +75,24 @@ class Share:
         items[:] = [item for item in items if item.nodeid in self.tests]
         config.hook.pytest_deselected(items=others)
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
-        return None if self.is_own(item.path) else True
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """As pytest's own, over the tests of files that this guest takes.
+
+        A test is told which one comes next, to keep what both need; so the next file is taken then.
+        """
+        if session.testsfailed:
+            raise session.Interrupted(f"{session.testsfailed} errors during collection")
+        own = (item for item in session.items if self.is_own(item.path))
+        item = next(own, None)
+        while item is not None:
+            following = next(own, None)
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if session.shouldfail:
+                raise session.Failed(session.shouldfail)
+            if session.shouldstop:
+                raise session.Interrupted(session.shouldstop)
+            item = following
+        return True
 
     def is_own(self, path: Path) -> bool:
         if path not in self.own:

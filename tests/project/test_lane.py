@@ -121,6 +121,22 @@ def test_a_file_is_taken_by_one_guest(project, tmp_path):
     assert not take(tmp_path / "taken", Path("tests/test_two.py"))
 
 
+def test_between_the_files_that_it_takes_a_guest_takes_down_what_it_set_up(project, tmp_path):
+    text = "import pytest\n@pytest.fixture(scope='package', autouse=True)\ndef made(): yield\n"
+    names = []
+    for folder in ("a", "b", "c"):
+        (project / "tests" / folder).mkdir()
+        (project / "tests" / folder / "conftest.py").write_text(text)
+        (project / "tests" / folder / f"test_{folder}.py").write_text("def test_it(): pass\n")
+        names.append(f"tests/{folder}/test_{folder}.py::test_it")
+    (tmp_path / "taken").mkdir()
+    take(tmp_path / "taken", Path("tests/b/test_b.py"))
+
+    done = share(project, tmp_path / "1", names)
+
+    assert (done.returncode, "2 passed" in done.stdout) == (0, True), done.stdout
+
+
 def test_what_no_guest_has_finished_is_known(tmp_path):
     for place, text in (("1", "passed a::x\nfailed a::y z\n"), ("2", "passed b::x\n")):
         (tmp_path / place).mkdir()
