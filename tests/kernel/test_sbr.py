@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel.uplinks import CONTAINER, WORLD, build, listing, result
+from kernel.uplinks import CONTAINER, WORLD, listing, result
 
 pytestmark = pytest.mark.kernel
 
@@ -28,18 +28,6 @@ ASK = (
     ' try: print(socket.create_connection(("{0}",7000),5).recv(99).decode()); break\n'
     " except ConnectionRefusedError: time.sleep(.02)'"
 )
-
-
-@pytest.fixture
-def uplinks(sandbox):
-    build(sandbox)
-    return sandbox
-
-
-@pytest.fixture
-def caller(call):
-    """Calls sbr for eth1."""
-    return dataclasses.replace(call, netns=CONTAINER, ifname="eth1")
 
 
 def conf_for(number, **keys):

@@ -1,10 +1,8 @@
 """sbr's CHECK on the real kernel: default routes that somebody had before the ADD."""
 
-import dataclasses
-
 import pytest
 
-from kernel.uplinks import CONTAINER, build, result
+from kernel.uplinks import CONTAINER, result
 
 pytestmark = pytest.mark.kernel
 
@@ -44,18 +42,6 @@ TAMPERING = {
     ),
     "a better one": (ANOTHER, "does not go through"),
 }
-
-
-@pytest.fixture
-def uplinks(sandbox):
-    build(sandbox)
-    return sandbox
-
-
-@pytest.fixture
-def caller(call):
-    """Calls sbr for eth1."""
-    return dataclasses.replace(call, netns=CONTAINER, ifname="eth1")
 
 
 def tamper(sandbox, command, version):

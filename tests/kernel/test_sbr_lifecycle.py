@@ -10,7 +10,7 @@ from cnicore.net.netlink import KernelError
 from cnicore.net.route import RT_TABLE_MAIN
 from cnicore.net.rule import Rule
 from cnicore.testing.faults import FaultyKernel, failing_at_every_call
-from kernel.uplinks import CONTAINER, build, listing, result, settle
+from kernel.uplinks import CONTAINER, listing, result, settle
 
 pytestmark = pytest.mark.kernel
 
@@ -39,18 +39,6 @@ ip -6 route add fd78::/64 via fd01::1 dev eth1 expires 3000 mtu 1400 pref high
 ip route add 198.18.4.0/24 encap mpls 100 via 10.1.0.1 dev eth1 2>/dev/null || true
 ip route add unreachable 198.18.5.0/24
 """
-
-
-@pytest.fixture
-def uplinks(sandbox):
-    build(sandbox)
-    return sandbox
-
-
-@pytest.fixture
-def caller(call):
-    """Calls sbr for eth1."""
-    return dataclasses.replace(call, netns=CONTAINER, ifname="eth1")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any
 
 from cnicore.errors import CniError
 from cnicore.firewall.backend import Unavailable
-from cnicore.firewall.libnftables import Command, Refused, change, read_if_there
+from cnicore.firewall.libnftables import Command, Refused, change, read_if_there, remove
 from cnicore.net.namespace import host_namespace
 from cnicore.owner import Owner, short, stale
 
@@ -89,18 +89,7 @@ def chain_of(owner: Owner) -> str:
 
 def _remove(chains: Callable[[], set[str]]) -> None:
     """Remove the checks in one transaction; look again if some of it vanished meanwhile."""
-    for _ in range(ATTEMPTS):
-        commands = [one for chain in chains() for one in _removal(chain)]
-        try:
-            if commands:
-                change("remove the spoof check", commands)
-        except Refused as error:
-            if error.errno != errno.ENOENT:
-                raise
-            failure = error
-        else:
-            return
-    raise failure
+    remove("remove the spoof check", lambda: [one for chain in chains() for one in _removal(chain)])
 
 
 def _identity(owner: Owner) -> str:

@@ -28,7 +28,7 @@ from cnicore.attempts import attempt_all
 from cnicore.chained import result_so_far
 from cnicore.config import NetConf
 from cnicore.errors import CniError, InvalidNetworkConfig, PluginNotAvailable
-from cnicore.firewall.backend import Unavailable
+from cnicore.firewall.choice import with_all
 from cnicore.hookspecs import hookimpl
 from cnicore.request import Request
 from cnicore.result import Address, Result
@@ -214,13 +214,4 @@ def backend_for(conf: FirewallConf, settings: Settings, attachment: Attachment) 
 
 def in_every_backend(step: Callable[[Backend], None]) -> None:
     """The configuration may have changed since the ADD, or the reference have made it."""
-    with attempt_all() as attempt:
-        for name in choice.BACKENDS:
-            attempt(where_available, name, step)
-
-
-def where_available(name: str, step: Callable[[Backend], None]) -> None:
-    try:
-        step(choice.loader.get()(name))
-    except Unavailable:
-        return  # then it holds nothing of ours that could be reached
+    with_all(choice.BACKENDS, lambda name: step(choice.loader.get()(name)))

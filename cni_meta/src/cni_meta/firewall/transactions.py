@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from cni_meta.firewall.elements import Element, creation, deletions, elements_of
+from cnicore.firewall import libnftables
 from cnicore.firewall.backend import Unavailable
-from cnicore.firewall.libnftables import NO_SUPPORT, Command, Refused, change
+from cnicore.firewall.libnftables import ATTEMPTS, NO_SUPPORT, Command, Refused, change
 
-ATTEMPTS = 10  # each is lost only to another process that changed the very same objects
 RACES = {errno.ENOENT, errno.EEXIST, errno.EBUSY}
 
 
@@ -54,18 +54,14 @@ def remove(act: str, find: Callable[[], Iterable[Element]]) -> list[Element]:
 
     Returns what was deleted.
     """
-    for _ in range(ATTEMPTS):
-        found = list(find())
-        try:
-            if found:
-                change(act, deletions(found))
-        except Refused as error:
-            failure = error
-            if error.errno != errno.ENOENT:
-                raise
-        else:
-            return found
-    raise failure
+    found: list[Element] = []
+
+    def removal() -> list[Command]:
+        found[:] = find()
+        return deletions(found) if found else []
+
+    libnftables.remove(act, removal)
+    return found
 
 
 def delete_unused(act: str, commands: Sequence[Command]) -> None:
