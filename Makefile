@@ -24,8 +24,9 @@ setup-kernel:
 demo: setup ## Attach containers, publish a port, send packets, take all of it back.
 	@$(BIN)/python docs/examples/demo.py
 
-test: setup-test lint type ## Lint, check the types, run every test.
+test: setup-kernel lint type ## Lint, check the types, run every test, those for other kernels last.
 	@$(BIN)/pytest -q $(ARGS)
+	@$(BIN)/python tests/lane/run.py --if-possible $(ARGS)
 
 test-kernel: setup-kernel ## Run the tests that need other kernels, under such kernels.
 	@$(BIN)/python tests/lane/run.py $(ARGS)

@@ -210,6 +210,7 @@ def test_the_bridges_mac_address_stays_while_ports_come_and_go(sandbox, containe
     assert macs == {bridge["address"]}
 
 
+@pytest.mark.full_kernel
 def test_vlans_keep_containers_apart(sandbox, container):
     one, other, third = container("c1"), container("c2"), container("c3")
     outcome = one("ADD", {**CONF, "vlan": 100})

@@ -57,8 +57,7 @@ def emulated(packages: Packages) -> Kernel:
     """Debian's usual kernel in a processor that QEMU emulates. Raises Unavailable."""
     if shutil.which(EMULATOR) is None:
         raise Unavailable(f"{EMULATOR} is missing: install Debian's package qemu-system-x86")
-    image = packages.dependency("linux-image-amd64", "bookworm", r"linux-image-\S+")
-    files = packages.unpacked(image, "bookworm")
+    files = packages.unpacked_for("linux-image-amd64", "bookworm", "linux-image-")
     busybox = packages.unpacked("busybox-static", "trixie") / "usr/bin/busybox"
     modules = index_modules(files / "lib/modules", busybox)
     kernel, initramfs = files / "vmlinux", files / "initramfs"

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -20,7 +20,7 @@ class Unavailable(Exception):
     """The lane, or a part of it, cannot run here; the text says why."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Packages:
     """What is unpacked in a cache, and the way to more of it.
 
@@ -29,6 +29,8 @@ class Packages:
     """
 
     cache: Path
+    fresh: set[str] = field(default_factory=set)
+    """The suites whose lists have been read."""
 
     def unpacked(self, package: str, suite: str) -> Path:
         """The directory with the package's files. Raises Unavailable."""
@@ -39,13 +41,15 @@ class Packages:
                 shutil.move(self._download(package, suite, Path(work)), place)
         return place
 
-    def dependency(self, package: str, suite: str, pattern: str) -> str:
-        """The package that this one depends on and whose name matches. Raises Unavailable."""
+    def unpacked_for(self, package: str, suite: str, prefix: str) -> Path:
+        """The files of the package that this one depends on. Raises Unavailable."""
+        for place in (self.cache / suite).glob(f"{prefix}*"):
+            return place
         depends = self._apt("apt-cache", suite, "depends", package)
-        found = re.search(rf"Depends: ({pattern})$", depends, re.MULTILINE)
+        found = re.search(rf"Depends: ({prefix}\S+)$", depends, re.MULTILINE)
         if not found:
-            raise Unavailable(f"{package} of {suite} depends on nothing like {pattern}")
-        return found[1]
+            raise Unavailable(f"{package} of {suite} depends on no {prefix}*")
+        return self.unpacked(found[1], suite)
 
     def _download(self, package: str, suite: str, work: Path) -> Path:
         self._apt("apt-get", suite, "download", package, folder=work)
@@ -54,23 +58,22 @@ class Packages:
         return work / "files"
 
     def _apt(self, program: str, suite: str, *arguments: str, folder: Path | None = None) -> str:
-        configuration = self._lists(suite)
-        environ = {**os.environ, "APT_CONFIG": str(configuration), "LC_ALL": "C"}
+        """Run one of apt's programs with the lists of the suite, as they are today."""
+        home = self.cache / suite / "apt"
+        environ = {**os.environ, "APT_CONFIG": str(home / "apt.conf"), "LC_ALL": "C"}
+        if suite not in self.fresh:
+            furnish(home, suite)
+            run(["apt-get", "-qq", "--error-on=any", "update"], environ=environ)
+            self.fresh.add(suite)
         return run([program, "-qq", *arguments], folder=folder, environ=environ)
 
-    def _lists(self, suite: str) -> Path:
-        """The configuration of an apt that knows this suite only; its lists are read once."""
-        home = self.cache / suite / "apt"
-        configuration = home / "apt.conf"
-        if not (home / "read").exists():
-            for part in ("lists/partial", "cache/archives/partial"):
-                (home / part).mkdir(parents=True, exist_ok=True)
-            (home / "sources.list").write_text(source(mirror(), suite))
-            configuration.write_text(settings(home))
-            environ = {**os.environ, "APT_CONFIG": str(configuration), "LC_ALL": "C"}
-            run(["apt-get", "-qq", "update"], environ=environ)
-            (home / "read").touch()
-        return configuration
+
+def furnish(home: Path, suite: str) -> None:
+    """Make a directory for an apt that knows this suite only."""
+    for part in ("lists/partial", "cache/archives/partial"):
+        (home / part).mkdir(parents=True, exist_ok=True)
+    (home / "sources.list").write_text(source(mirror(), suite))
+    (home / "apt.conf").write_text(settings(home))
 
 
 def mirror() -> str:

@@ -7,7 +7,7 @@ out among guests as they go, so that they end at the same time however long a fi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ MARKS = {"full_kernel_nft": QEMU, "full_kernel": UML}
 """Which kernel a test is for, by its mark; one without is for the one that has everything."""
 TESTS, RAN, TAKEN = "tests.json", "ran", "taken"
 PASSED, FAILED = "passed", "failed"
+Wrapping = Generator[None, pytest.TestReport, pytest.TestReport]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -100,11 +101,11 @@ class Share:
         return self.own[path]
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[None]:
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Wrapping:
         report = yield
         if report.skipped and is_marked(item) and not hasattr(report, "wasxfail"):
             report.outcome = "failed"
-            report.longrepr = f"skipped, which a test of the lane may not be: {report.longrepr[2]}"
+            report.longrepr = f"skipped, which a test of the lane may not be: {reason_of(report)}"
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -122,6 +123,11 @@ def kernel_of(item: pytest.Item) -> str:
 
 def is_marked(item: pytest.Item) -> bool:
     return any(map(item.get_closest_marker, MARKS))
+
+
+def reason_of(report: pytest.TestReport) -> str:
+    """Why a test was skipped; pytest keeps it behind the place of the skip."""
+    return str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else ""
 
 
 def file_of(test: str) -> str:

@@ -44,7 +44,7 @@ def test_make_alone_lists_every_target_with_a_sentence():
 
 
 def test_the_targets_that_contributing_names_are_there():
-    for target in re.findall(r"(?:^    |`)make ([a-z]+)", CONTRIBUTING, re.MULTILINE):
+    for target in re.findall(r"(?:^    |`)make ([a-z-]+)", CONTRIBUTING, re.MULTILINE):
         assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
 
 

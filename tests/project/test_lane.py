@@ -17,7 +17,7 @@ from lane import obstacles, report
 from lane.guest import BEGIN, END, Ended, Order, confined, ends_in_time, furnish, script
 from lane.initramfs import archive, dependencies, load_order
 from lane.kernels import LOADER, Kernel, decompressed, index_modules, shared, with_own_loader
-from lane.packages import Unavailable, main_archive, run, settings, source
+from lane.packages import Packages, Unavailable, main_archive, run, settings, source
 from lane.part import Part
 from lane.plugin import QEMU, UML, take
 from lane.selection import CollectionFailed, select, tally
@@ -174,6 +174,20 @@ def test_apt_keeps_to_its_directory(tmp_path):
 def test_a_program_that_fails_is_told_with_its_words():
     with pytest.raises(Unavailable, match=r"sh -c echo no way >&2; exit 3: no way"):
         run(["sh", "-c", "echo no way >&2; exit 3"])
+
+
+def test_what_is_unpacked_already_is_not_asked_for(tmp_path):
+    for package in ("busybox-static", "linux-image-6.1.0-1-amd64"):
+        (tmp_path / "bookworm" / package).mkdir(parents=True)
+    packages = Packages(tmp_path)
+
+    places = [
+        packages.unpacked("busybox-static", "bookworm"),
+        packages.unpacked_for("linux-image-amd64", "bookworm", "linux-image-"),
+    ]
+
+    assert [place.name for place in places] == ["busybox-static", "linux-image-6.1.0-1-amd64"]
+    assert packages.fresh == set()
 
 
 def test_modules_are_loaded_after_what_they_need(tmp_path):
