@@ -7,6 +7,7 @@ import json
 import pytest
 
 from cnicore import ipam
+from cnicore.attempts import attempt_all
 from cnicore.config import NetConf, parse_config
 from cnicore.errors import CniError, ForeignError, InvalidNetworkConfig
 from cnicore.request import read_request
@@ -117,3 +118,40 @@ def test_without_a_plugin_nothing_is_passed_on(asked, verbs, work):
 def test_addresses_are_released_whatever_verb_it_is_for(asked, verbs):
     ipam.release(*asked(verb="ADD"))
     assert verbs() == ["DEL"]
+
+
+@pytest.mark.parametrize(
+    ("plugin_type", "order"),
+    [("acme", ["the link is gone", "DEL"]), ("dhcp", ["DEL", "the link is gone"])],
+)
+def test_an_address_is_given_back_behind_the_link_or_through_it(
+    asked, tmp_path, verbs, plugin_type, order
+):
+    request, conf = asked(verb="DEL", ipam={"type": plugin_type})
+    (tmp_path / "acme").rename(tmp_path / plugin_type)
+    done = []
+    with attempt_all() as attempt, ipam.releasing(request, conf, attempt):
+        done += [*verbs(), "the link is gone"]
+    assert [*done, *verbs()[len(done) - 1 :]] == order
+
+
+@pytest.mark.parametrize("plugin_type", ["acme", "dhcp"])
+def test_all_is_tried_whatever_becomes_of_the_address(asked, plugin_type):
+    request, conf = asked(verb="DEL", ipam={"type": f"no-{plugin_type}"})
+    done = []
+    with pytest.raises(CniError, match="failed to find plugin"), attempt_all() as attempt:
+        with ipam.releasing(request, conf, attempt):
+            done.append("the link is gone")
+        attempt(done.append, "the rest")
+    assert done == ["the link is gone", "the rest"]
+
+
+def test_an_address_that_is_still_in_use_is_kept(asked, verbs):
+    request, conf = asked(verb="DEL")
+    with (
+        pytest.raises(LookupError),
+        attempt_all() as attempt,
+        ipam.releasing(request, conf, attempt),
+    ):
+        raise LookupError
+    assert verbs() == []

@@ -482,3 +482,47 @@ class TestProcess:
         assert document["code"] == code
         assert named in document["msg"]
         assert done.stderr == b""
+
+
+COMMAND = """
+import gc, os, sys
+
+def main(words, environ):
+    \"\"\"Look after acme.\"\"\"
+    print(words, environ["CNI_COMMAND"], gc.isenabled())
+    return 7
+"""
+
+
+class TestCommands:
+    """A word behind the plugin's name may be a program of its own."""
+
+    @pytest.fixture
+    def acme_daemon(self, acme, distribute, program):
+        acme()
+        entry_points = "[cni.commands]\nacme-daemon = acme_daemon:main\n"
+        distribute(entry_points, name="acme_daemons", acme_daemon=COMMAND)
+        return program() / "acme"
+
+    def call(self, *words):
+        environ = {**ENVIRONMENT, "CNI_COMMAND": "ADD"}
+        return subprocess.run(
+            words, input=CONF, env=environ, capture_output=True, check=False, timeout=60
+        )
+
+    def test_it_is_run_with_the_words_behind_it_whatever_the_environment_says(self, acme_daemon):
+        done = self.call(acme_daemon, "daemon", "-pidfile", "x")
+        assert (done.returncode, done.stderr) == (7, b"")
+        assert done.stdout == b"['-pidfile', 'x'] ADD True\n"
+
+    @pytest.mark.parametrize("words", [[], ["nonsense"], ["-h"]])
+    def test_any_other_word_is_ignored_as_by_the_reference(self, acme_daemon, words):
+        done = self.call(acme_daemon, *words)
+        assert (done.returncode, done.stdout.decode()) == (0, RESULT)
+
+    def test_one_that_cannot_be_imported_is_named_on_stderr(self, acme, distribute, program):
+        acme()
+        distribute("[cni.commands]\nacme-daemon = no_such_module:main\n", name="acme_daemons")
+        done = self.call(program() / "acme", "daemon")
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert done.stderr.startswith(b'Error: cannot import command "acme-daemon"')

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from cnicore import registry
@@ -109,3 +111,37 @@ def test_a_plugin_may_support_fewer_versions(distribute, minimal):
     )
     assert registry.find("acme").supported_versions[0] == "0.1.0"
     assert registry.find("new").supported_versions == ("0.4.0", "1.0.0", "1.1.0")
+
+
+DAEMON = "[cni.commands]\nacme-daemon = acme_daemon:main\n"
+
+
+def test_a_distribution_offers_commands_that_are_imported_when_they_are_run(distribute):
+    distribute(DAEMON, acme_daemon="def main(words, environ):\n    return len(words)\n")
+    command = registry.commands()["acme-daemon"]
+    assert "acme_daemon" not in sys.modules
+    assert command.run(["-a", "-b"], {}) == 2
+
+
+def test_the_first_distribution_on_the_path_wins_its_command(distribute):
+    distribute(DAEMON.replace("main", "later"), name="later")
+    distribute(DAEMON, name="earlier")
+    assert registry.commands()["acme-daemon"].entry_point.distribution == "earlier"
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import no_such_module_anywhere", 'cannot import command "acme-daemon"'),
+        (
+            "main = 3",
+            '"acme-daemon" of acme-plugins is no command: acme_daemon:main is no function',
+        ),
+        ("", '"acme-daemon" of acme-plugins is no command: acme_daemon:main is no function'),
+    ],
+)
+def test_a_command_that_is_none_is_refused_by_name(distribute, source, message):
+    distribute(DAEMON, acme_daemon=source)
+    with pytest.raises(PluginNotAvailable) as caught:
+        registry.commands()["acme-daemon"].run([], {})
+    assert caught.value.msg.startswith(message)

@@ -257,7 +257,7 @@ def test_an_unknown_name_lists_the_known_types(our_stage, tmp_path):
     assert done.returncode == 1
     message = json.loads(done.stdout)["msg"]
     assert message.startswith(
-        'no plugin "frob" is installed: known types are bandwidth, bridge, dummy, firewall, flannel, '
+        'no plugin "frob" is installed: known types are bandwidth, bridge, dhcp, dummy, firewall, '
     )
 
 

@@ -102,6 +102,19 @@ def test_leasing_an_address_loads_no_netlink(plugins, tmp_path, plugin, conf):
         assert those_of(NEVER | {"pyroute2", "subprocess"}, modules) == []
 
 
+@pytest.mark.parametrize(("verb", "status"), [("ADD", 1), ("CHECK", 1), ("STATUS", 1), ("DEL", 0)])
+def test_asking_the_dhcp_daemon_loads_nothing_of_it(plugins, tmp_path, verb, status):
+    ipam = {"type": "dhcp", "daemonSocketPath": f"{tmp_path}/nobody", "leaseDir": str(tmp_path)}
+    conf = {**LOOPBACK, "cniVersion": "1.1.0", "type": "dhcp", "ipam": ipam, "prevResult": {}}
+    netns = {"CNI_NETNS": "/proc/self/ns/net", "CNI_NETNS_OVERRIDE": "1"}
+
+    modules = imported(plugins / "dhcp", verb, conf, status, **netns)
+
+    daemons = {"cni_ipam.dhcp.daemon", "cni_ipam.dhcp.service", "logging"}
+    assert those_of(NEVER | daemons | {"pyroute2", "subprocess"}, modules) == []
+    assert "cni_ipam.dhcp.client" in modules
+
+
 @pytest.mark.kernel
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root for namespaces of its own")
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ import pytest
 
 from cnicore import registry
 
-GROUPS = [registry.PLUGINS, registry.EXTENSIONS, registry.VERSIONS]
+GROUPS = sorted(registry.GROUPS)
 SUITE = {
     "bridge": "cni-main",
+    "dhcp": "cni-ipam",
     "host-device": "cni-main",
     "host-local": "cni-ipam",
     "loopback": "cni-main",
@@ -30,6 +31,7 @@ ODD_SPELLINGS = {
     "versioned-3.0.post1+local.2": (
         "[cni.plugins]\nnew = new_plugin\n[cni.versions]\nnew = cnicore.spec:SINCE_0_4_0\n"
     ),
+    "program-1.0": "[cni.commands]\nacme-daemon = acme.daemon:main\n",
     "windows-1.0": "[cni.plugins]\r\ncarriage = return\r\n\r\n",
     "no_newline-1.0": "[cni.plugins]\nlast = line",
     "empty_group-1.0": "[cni.plugins]\n\n[other]\nname = value\n",
@@ -99,7 +101,7 @@ def test_all_of_them_together_are_read_the_same(tmp_path):
     found = scanned([str(tmp_path)])
 
     assert found == found_by_metadata([str(tmp_path)])
-    assert len(found) == 10
+    assert len(found) == 11
 
 
 @pytest.mark.parametrize("later", ["acme_plugins", "Acme-Plugins", "acme.plugins", "ACME__plugins"])

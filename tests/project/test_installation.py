@@ -25,7 +25,7 @@ MEMBERS = {
 }
 PLUGINS = {
     *("bridge", "dummy", "host-device", "ipvlan", "loopback", "macvlan", "ptp", "tap", "vlan"),
-    *("host-local", "static"),
+    *("dhcp", "host-local", "static"),
     *("bandwidth", "firewall", "flannel", "portmap", "sbr", "tuning", "vrf"),
 }
 LIBRARIES = {"cni_meta": ["jeepney>=0.8"]}

@@ -52,10 +52,13 @@ def cni_add(request: Request, conf: DummyConf) -> Result:
 
 @hookimpl
 def cni_del(request: Request, conf: DummyConf) -> None:
-    with remaining_namespaces(request.netns) as ns, attempt_all() as attempt:
+    with (
+        remaining_namespaces(request.netns) as ns,
+        attempt_all() as attempt,
+        ipam.releasing(request, conf, attempt),
+    ):
         if ns.container:
             attempt(ns.container.delete_link, request.ifname)
-        attempt(ipam.release, request, conf)
 
 
 @hookimpl

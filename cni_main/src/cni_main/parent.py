@@ -103,11 +103,13 @@ def stands_on(link: Link, parent: Link) -> bool:
 
 def delete(request: Request, conf: NetConf) -> None:
     """DEL: the link, if its namespace is still there, and the lease. The parent is not needed."""
-    with remaining_namespaces(request.netns) as ns, attempt_all() as attempt:
+    with (
+        remaining_namespaces(request.netns) as ns,
+        attempt_all() as attempt,
+        ipam.releasing(request, conf, attempt),
+    ):
         if ns.container:
             attempt(ns.container.delete_link, request.ifname)
-        # after the link: the next owner of the address must not meet the previous one
-        attempt(ipam.release, request, conf)
 
 
 def collect(request: Request, conf: NetConf) -> None:

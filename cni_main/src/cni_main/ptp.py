@@ -52,11 +52,12 @@ def cni_add(request: Request, conf: PtpConf) -> Result:
     require_possible_mtu(conf.mtu)
     with namespaces(request.netns) as ns, rollback() as on_failure:
         require_free_name(ns.container, request.ifname)
+        # before the lease: dhcp asks for it through the link
+        host, container = create_veth(ns, request.owner, on_failure, mtu=conf.mtu)
         leased = ipam.lease(request, conf, on_failure)
         ips = tuple(replace(ip, interface=CONTAINER_END) for ip in leased.ips)
         for ip in ips:
             gateway_of(ip)
-        host, container = create_veth(ns, request.owner, on_failure, mtu=conf.mtu)
         # nobody else is on the wire, so no address can be a duplicate
         configure_interface(
             ns.container, container.name, ips, leased.routes, detect_duplicates=False
@@ -74,11 +75,10 @@ def cni_add(request: Request, conf: PtpConf) -> Result:
 @hookimpl
 def cni_del(request: Request, conf: PtpConf) -> None:
     with remaining_namespaces(request.netns) as ns, attempt_all() as attempt:
-        if ns.container:
-            attempt(ns.container.delete_link, request.ifname)  # its other end goes with it
-        attempt(delete_owned_links, ns.host, request.owner)
-        # after the link: the next owner of the address must not meet the previous one
-        attempt(ipam.release, request, conf)
+        with ipam.releasing(request, conf, attempt):
+            if ns.container:
+                attempt(ns.container.delete_link, request.ifname)  # its other end goes with it
+            attempt(delete_owned_links, ns.host, request.owner)
         if conf.ip_masq:
             attempt(masquerade.delete, request.owner, promised_addresses(request))
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cnicore.attempts import Attempt
 from cnicore.config import NetConf
 from cnicore.delegate import delegate_add, delegate_verb
 from cnicore.errors import CniError, InvalidNetworkConfig, PluginNotAvailable
@@ -10,6 +14,9 @@ from cnicore.request import Request
 from cnicore.result import Result
 from cnicore.rollback import OnFailure
 from cnicore.spec import require_plugin_type
+
+THROUGH_THE_LINK = frozenset({"dhcp"})
+"""The types that give an address back by a packet, which leaves by the interface that had it."""
 
 
 def lease(request: Request, conf: NetConf, on_failure: OnFailure) -> Result:
@@ -41,6 +48,21 @@ def require_plugin(conf: NetConf) -> None:
 def release(request: Request, conf: NetConf) -> None:
     """DEL by the IPAM plugin; nothing if the configuration has none."""
     forward(request.with_verb("DEL"), conf)
+
+
+@contextmanager
+def releasing(request: Request, conf: NetConf, attempt: Attempt) -> Iterator[None]:
+    """DEL by the IPAM plugin after the block, which removes the link.
+
+    The next owner of the address must not meet the previous one. For THROUGH_THE_LINK it is before
+    the block: what comes after the link could not be sent.
+    """
+    is_first = conf.ipam.type in THROUGH_THE_LINK
+    if is_first:
+        attempt(release, request, conf)
+    yield
+    if not is_first:
+        attempt(release, request, conf)
 
 
 def forward(request: Request, conf: NetConf) -> None:

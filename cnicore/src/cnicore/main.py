@@ -1,6 +1,7 @@
 """argv[0] -> plugin -> verb -> one JSON document and an exit status.
 
-The only writer of stdout. Executed as `bridge` it is bridge, as `cni` the command line.
+The only writer of stdout. Executed as `bridge` it is bridge, as `cni` the command line, and with a
+word behind the plugin's name the command that an installed distribution has under both.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -17,9 +18,9 @@ from typing import NoReturn
 
 from cnicore import registry, spec
 from cnicore.documents import encode
-from cnicore.errors import CniError, IoFailure, Terminated, reason
+from cnicore.errors import CniError, IoFailure, PluginNotAvailable, Terminated, reason
 from cnicore.lean import without_pydantic_plugins
-from cnicore.registry import Plugin
+from cnicore.registry import Command, Plugin
 from cnicore.variables import require_variables
 
 COMMAND_LINE = ("cni", "cni.py", "__main__.py")
@@ -54,6 +55,8 @@ def console() -> NoReturn:
         from cnicore.cli.app import run  # noqa: PLC0415  (lazy: no plugin loads the command line)
 
         run()
+    if len(sys.argv) > 1 and (command := registry.commands().get(f"{name}-{sys.argv[1]}")):
+        sys.exit(_run(command, sys.argv[2:]))
     stdout = _take_stdout()
     without_pydantic_plugins()
     signal.signal(signal.SIGTERM, _terminate)
@@ -65,6 +68,14 @@ def console() -> NoReturn:
         with suppress(OSError):  # the answer is out; these are only words
             stream.flush()
     os._exit(status)  # nothing is left to do, and tearing down the interpreter takes milliseconds
+
+
+def _run(command: Command, words: Sequence[str]) -> int:
+    try:
+        return command.run(words, os.environ)  # noqa: TID251  (here the environment enters)
+    except PluginNotAvailable as error:
+        sys.stderr.write(f"Error: {error}\n")
+        return 1
 
 
 def _open_standard_files() -> None:

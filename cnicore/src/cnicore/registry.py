@@ -17,14 +17,21 @@ from cnicore import spec
 from cnicore.errors import CniError, PluginNotAvailable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
     from types import ModuleType
 
     from cnicore.hookspecs import CniVerbs
+
+    Main = Callable[[Sequence[str], Mapping[str, str]], int]
+    """Takes the words after its name and the environment, returns the exit status."""
 
 PLUGINS = "cni.plugins"
 EXTENSIONS = "cni.extensions"
 VERSIONS = "cni.versions"
 """Group of plugins that do not support every version: `firewall = "cnicore.spec:SINCE_0_4_0"`."""
+COMMANDS = "cni.commands"
+"""Group of programs that belong to plugins: `TYPE-WORD = "module:function"` is `TYPE WORD`."""
+GROUPS = frozenset({PLUGINS, EXTENSIONS, VERSIONS, COMMANDS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,10 @@ class EntryPoint:
     distribution: str
     version: str
 
+    @property
+    def kind(self) -> str:
+        return "command" if self.group == COMMANDS else "plugin"
+
     def import_module(self) -> ModuleType:
         """The module that the line names. Raises PluginNotAvailable naming the distribution."""
         from importlib import import_module  # noqa: PLC0415  (lazy: the seam "which plugin")
@@ -46,10 +57,36 @@ class EntryPoint:
             return import_module(module)
         except Exception as error:
             raise PluginNotAvailable(
-                f'cannot import plugin "{self.name}"'
+                f'cannot import {self.kind} "{self.name}"'
                 f" ({module} of {self.distribution} {self.version})",
                 f"{type(error).__name__}: {error}",
             ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A program that belongs to a plugin, such as a daemon; not imported until `load` is called."""
+
+    entry_point: EntryPoint
+
+    def load(self) -> Main:
+        """The function behind the command. Raises PluginNotAvailable if there is none."""
+        point = self.entry_point
+        name = point.value.partition(":")[2].strip()
+        function = getattr(point.import_module(), name, None) if name else None
+        if not callable(function):
+            raise PluginNotAvailable(
+                f'"{point.name}" of {point.distribution} is no command:'
+                f" {point.value} is no function"
+            )
+        return cast("Main", function)
+
+    def run(self, words: Sequence[str], environ: Mapping[str, str]) -> int:
+        """Be that program; returns its exit status. Raises PluginNotAvailable."""
+        import gc  # noqa: PLC0415  (lazy: no plugin collects garbage)
+
+        gc.enable()  # the launcher disables it, and a daemon lives for years
+        return self.load()(words, environ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +150,16 @@ def installed(path: Iterable[str] | None = None) -> dict[str, Plugin]:
     }
 
 
+def commands(path: Iterable[str] | None = None) -> dict[str, Command]:
+    """The commands of every distribution on the path (default: sys.path), by name."""
+    entry_points = list(scan(sys.path if path is None else path))
+    return {
+        point.name: Command(point)
+        for point in reversed(entry_points)  # as above
+        if point.group == COMMANDS
+    }
+
+
 def find(plugin_type: str) -> Plugin:
     """The plugin of the type. Raises CniError that lists the known types."""
     plugins = installed()
@@ -164,6 +211,6 @@ def _parse(text: str, distribution: str, version: str) -> Iterator[EntryPoint]:
     for line in map(str.strip, text.splitlines()):
         if line.startswith("["):
             group = line.strip("[]").strip()
-        elif group in {PLUGINS, EXTENSIONS, VERSIONS} and "=" in line and not line.startswith("#"):
+        elif group in GROUPS and "=" in line and not line.startswith("#"):
             name, _, value = line.partition("=")
             yield EntryPoint(group, name.strip(), value.strip(), distribution, version)

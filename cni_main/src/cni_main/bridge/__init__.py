@@ -73,11 +73,10 @@ def cni_add(request: Request, conf: BridgeConf) -> Result:
 @hookimpl
 def cni_del(request: Request, conf: BridgeConf) -> None:
     with remaining_namespaces(request.netns) as ns, attempt_all() as attempt:
-        if ns.container:
-            attempt(ns.container.delete_link, request.ifname)  # its other end goes with it
-        attempt(delete_owned_links, ns.host, request.owner)
-        # after the link: the next owner of the address must not meet the previous one
-        attempt(ipam.release, request, conf)
+        with ipam.releasing(request, conf, attempt):
+            if ns.container:
+                attempt(ns.container.delete_link, request.ifname)  # its other end goes with it
+            attempt(delete_owned_links, ns.host, request.owner)
         if conf.macspoofchk:
             attempt(spoof_check.delete, request.owner)
         if conf.ip_masq:

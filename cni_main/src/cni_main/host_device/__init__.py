@@ -77,12 +77,12 @@ def cni_del(request: Request, conf: HostDeviceConf) -> None:
     owner, facts = request.owner, facts_of(request, conf)
     has_interface = not is_without_interface(conf)
     with remaining_namespaces(request.netns) as ns, attempt_all() as attempt:
-        if ns.container and has_interface:
-            # if it stays in the container, its address is in use and must not be leased again
-            both = Namespaces(ns.host, ns.container)
-            if not take_out(both, owner, facts, conf):
-                attempt(put_in_order, ns.host, owner, facts, conf)
-        attempt(ipam.release, request, conf)
+        with ipam.releasing(request, conf, attempt):
+            if ns.container and has_interface:
+                # if it stays in the container, its address is in use and must not be leased again
+                both = Namespaces(ns.host, ns.container)
+                if not take_out(both, owner, facts, conf):
+                    attempt(put_in_order, ns.host, owner, facts, conf)
         if not ns.container and has_interface:
             attempt(recover, ns.host, owner, facts, conf)
 

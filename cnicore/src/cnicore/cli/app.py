@@ -6,6 +6,8 @@ from typing import NoReturn
 
 import click
 
+from cnicore import registry
+from cnicore.cli import commands
 from cnicore.cli.install import install, uninstall
 from cnicore.cli.inventory import networks, plugins, schema
 from cnicore.cli.verbs import add, check, delete, gc, status
@@ -18,12 +20,19 @@ COMMANDS: tuple[click.Command, ...] = (
 
 
 class InThisOrder(click.Group):
-    """A group whose help lists the commands as they were added: by use, not by letter."""
+    """A group whose help lists the commands as they were added: by use, not by letter.
+
+    Behind them come those of installed plugins.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """List the names of the commands."""
         del ctx
-        return list(self.commands)
+        return [*self.commands, *sorted(set(registry.commands()) - set(self.commands))]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Find a command; an installed one cannot take the place of ours."""
+        return super().get_command(ctx, cmd_name) or commands.find(cmd_name)
 
 
 @click.group(
