@@ -13,6 +13,7 @@ from conformance.cases_bandwidth import BOTH
 from conformance.cases_bridge import bridge, host_local
 from conformance.cases_ipam import conf as ipam_conf
 from conformance.cases_ptp import loopback, ptp
+from conformance.newer import newer_directory
 from conformance.stage import REFERENCE, Stage, install
 
 ATTACHMENT = ("ADD", "CHECK", "DEL")
@@ -45,15 +46,30 @@ class Side:
     """A set of plugins: `directory` gives theirs, and may make it in the one that it gets.
 
     `beside` is open while the side is timed, on each of its stages: what has to run beside the calls.
+    `for_case` gives the directory for a case, if not all cases get the same.
     """
 
     name: str
     directory: Callable[[Path], Path]
     beside: Callable[[Stage], AbstractContextManager[object]] = nullcontext
+    for_case: Callable[[Path, Case], Path] = lambda directory, _: directory
+
+
+def lacking(case: Case) -> list[str]:
+    """The case's plugins that the reference of this machine's release does not have."""
+    types = [conf["type"] for conf in case.plugins]
+    return [plugin for plugin in types if not (REFERENCE / plugin).is_file()]
+
+
+def reference_of(case: Case) -> Path | None:
+    """The reference that has all plugins of the case, None if there is none."""
+    return next(map(newer_directory, lacking(case)), REFERENCE)
 
 
 OURS = Side("ours", lambda place: install(place, sys.executable))
-THEIRS = Side("reference", lambda _: REFERENCE)
+THEIRS = Side(
+    "reference", lambda _: REFERENCE, for_case=lambda usual, case: reference_of(case) or usual
+)
 SIDES = (OURS, THEIRS)
 """Ratios are to the last one."""
 

@@ -6,18 +6,22 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
+
+from benchmarks.cases import Case, lacking, reference_of
+from conformance.newer import release_of
 
 REFERENCE_PACKAGE = "containernetworking-plugins"
 
 
-def describe() -> dict[str, str]:
+def describe(cases: Iterable[Case]) -> dict[str, str]:
     """One line of text for each thing that the figures depend on."""
     return {
         "processors": f"{os.cpu_count()}, {processor()}",
         "kernel": f"{platform.system()} {platform.release()}, {platform.machine()}",
         "python": platform.python_version(),
-        "reference": f"{REFERENCE_PACKAGE} {package_version(REFERENCE_PACKAGE)}",
+        "reference": reference(cases),
         "iptables": first_line("iptables", "--version"),
         "nftables": first_line("nft", "--version"),
     }
@@ -33,6 +37,24 @@ def processor() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor() or "unknown"
+
+
+def reference(cases: Iterable[Case]) -> str:
+    """The version of the reference, and of the newer one for what that lacks."""
+    usual = f"{REFERENCE_PACKAGE} {package_version(REFERENCE_PACKAGE)}"
+    newer = {
+        plugin: release_in(directory)
+        for case in cases
+        for plugin in lacking(case)
+        if (directory := reference_of(case))
+    }
+    return "; ".join([usual, *(f"{plugin}: {version}" for plugin, version in newer.items())])
+
+
+def release_in(directory: Path) -> str:
+    """Of a Debian package's plugins wherever it is unpacked: they do not know it themselves."""
+    is_of_package = directory.parts[-3:] == ("usr", "lib", "cni")
+    return (release_of(directory.parents[2]) if is_of_package else "") or "of unknown version"
 
 
 def package_version(package: str) -> str:

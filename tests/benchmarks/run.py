@@ -12,7 +12,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,19 +20,20 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).parent.parent)  # imports begin where those of the tests do
 
-from benchmarks import machine, report, scale, started, tables
+from benchmarks import guest, machine, report, scale, started, tables
 from benchmarks.cases import CASES, SHOWN, SIDES, Case
 from benchmarks.imports import grouped, middle
 from benchmarks.mappings import MOST
 from benchmarks.process import CallFailed
 from benchmarks.rounds import Samples, play, warm_up
 from benchmarks.scene import set_up
-from cnicore.net.namespace import host_namespace
-from cnicore.testing.sandbox import sandboxed
+from benchmarks.selection import comparable, divided, leave_out
 from conformance.stage import REFERENCE
 
 CALLS, PROGRAMS, SCALE = PARTS = ("calls", "programs", "scale")
 """Times of the cases' calls, the programs that these start, and portmap with many mappings."""
+OF_CASES = {CALLS, PROGRAMS}
+KNOWN = {case.name: case for case in CASES}
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Options:
     pairs: int
     seconds: float
     mappings: tuple[int, ...]
+    here: bool
     json: Path | None
     update: Path | None
 
@@ -77,13 +79,41 @@ def fail(message: str) -> int:
 
 
 def read_options() -> Options:
-    known = {case.name: case for case in CASES}
+    parser = command_line()
+    given = parser.parse_args()
+    unknown = [name for name in given.wanted if name not in {*KNOWN, *PARTS}]
+    if unknown:
+        parser.error(
+            f"no such case or part: {', '.join(unknown)};"
+            f" there are {', '.join(KNOWN)}, and {', '.join(PARTS)}"
+        )
+    if given.pairs < 1:
+        parser.error("--pairs: at least 1")
+    names = [name for name in given.wanted if name in KNOWN]
+    parts = {name for name in given.wanted if name in PARTS}
+    if names and not parts & OF_CASES:
+        parts.add(CALLS)
+    cases = tuple(KNOWN[name] for name in names or KNOWN)
+    files = [file and file.resolve() for file in (given.json, given.update)]
+    return Options(
+        parts=frozenset(parts or PARTS),
+        cases=cases,
+        pairs=given.pairs,
+        seconds=given.seconds,
+        mappings=given.mappings,
+        here=given.here,
+        json=files[0],
+        update=files[1],
+    )
+
+
+def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
         "wanted",
         nargs="*",
         metavar="CASE|PART",
-        help=f"cases, of {', '.join(known)}; parts, of {', '.join(PARTS)}; or all",
+        help=f"cases, of {', '.join(KNOWN)}; parts, of {', '.join(PARTS)}; or all",
     )
     parser.add_argument("--pairs", type=int, default=25, help="of each call; default %(default)s")
     parser.add_argument(
@@ -96,26 +126,14 @@ def read_options() -> Options:
         metavar="N,N…",
         help="how many mappings of others there are in the part scale",
     )
+    parser.add_argument(
+        "--here", action="store_true", help="leave out the cases that need another kernel"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON")
     parser.add_argument(
         "--update", type=Path, metavar="PAGE", help="put the tables between the page's marks"
     )
-    given = parser.parse_args()
-    unknown = [name for name in given.wanted if name not in {*known, *PARTS}]
-    if unknown:
-        parser.error(
-            f"no such case or part: {', '.join(unknown)};"
-            f" there are {', '.join(known)}, and {', '.join(PARTS)}"
-        )
-    if given.pairs < 1:
-        parser.error("--pairs: at least 1")
-    names = [name for name in given.wanted if name in known]
-    parts = {name for name in given.wanted if name in PARTS} | ({CALLS} if names else set())
-    cases = tuple(known[name] for name in names or known)
-    files = (file and file.resolve() for file in (given.json, given.update))
-    return Options(
-        frozenset(parts or PARTS), cases, given.pairs, given.seconds, given.mappings, *files
-    )
+    return parser
 
 
 def numbers(text: str) -> tuple[int, ...]:
@@ -129,13 +147,15 @@ def numbers(text: str) -> tuple[int, ...]:
 def measure(options: Options) -> dict[str, Any]:
     """Play, and return the report as the document that --json writes."""
     load = machine.load()
-    document = {**play_cases(options), **play_scale(options)}
-    return {"machine": machine.describe(), "load": [load, machine.load()], **document}
+    here, elsewhere = divided(comparable(options.cases) if options.parts & OF_CASES else ())
+    document = {**play_cases(options, here), **play_scale(options)}
+    loads = [load, machine.load()]  # a guest is load
+    under = play_guest(options, elsewhere)
+    return {"machine": machine.describe(here), "load": loads, **document, "guest": under}
 
 
-def play_cases(options: Options) -> dict[str, Any]:
+def play_cases(options: Options, cases: Sequence[Case]) -> dict[str, Any]:
     samples, seconds, counts = Samples(), 0.0, {}
-    cases = possible(options.cases) if options.parts & {CALLS, PROGRAMS} else ()
     timed, counted = (cases if part in options.parts else () for part in (CALLS, PROGRAMS))
     with ExitStack() as stack:
         scene, traces = set_up(timed or counted, stack, timed=bool(timed))
@@ -159,13 +179,15 @@ def play_cases(options: Options) -> dict[str, Any]:
     }
 
 
-def possible(cases: Iterable[Case]) -> tuple[Case, ...]:
-    """Those for which the kernel has the kind of link; says which it leaves out."""
-    with sandboxed(), host_namespace() as host:
-        lacking = {case.name for case in cases if case.kind and not host.can_make(case.kind)}
-    if lacking:
-        print(f"left out, the kernel has no such links: {', '.join(lacking)}", file=sys.stderr)
-    return tuple(case for case in cases if case.name not in lacking)
+def play_guest(options: Options, cases: Sequence[Case]) -> dict[str, Any]:
+    """The report of a guest whose kernel has the kinds of link; empty, saying why, if there is none."""
+    if not cases:
+        return {}
+    if options.here:
+        leave_out(cases, "this kernel has no such links")
+        return {}
+    limits = ["--pairs", str(options.pairs), "--seconds", str(options.seconds)]
+    return guest.play(cases, [*limits, *sorted(options.parts & OF_CASES)], options.seconds)
 
 
 def play_scale(options: Options) -> dict[str, Any]:

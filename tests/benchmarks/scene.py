@@ -5,10 +5,9 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
-from functools import partial
 from pathlib import Path
 
-from benchmarks.cases import OURS, SHOWN, SIDES, Case
+from benchmarks.cases import OURS, SHOWN, SIDES, Case, Side
 from benchmarks.imports import RUNS, Module, imported, interpreter, only_imports
 from benchmarks.places import Namespaces, Place, placed
 from benchmarks.process import Spawner
@@ -22,22 +21,19 @@ def set_up(cases: Sequence[Case], stack: ExitStack, *, timed: bool) -> tuple[Sce
     script = directories[OURS.name] / "cni"
     home = stack.enter_context(closing(Namespaces()))
     spawner = stack.enter_context(closing(Spawner()))
-    make_place = partial(placed, home=home, spawner=spawner)
-    traces = {
-        case.name: trace(make_place(case, OURS, directories[OURS.name]), script)
-        for case in cases
-        if timed
-    }
+
+    def make_place(case: Case, side: Side) -> AbstractContextManager[Place]:
+        directory = side.for_case(directories[side.name], case)
+        return placed(case, side, directory, home=home, spawner=spawner)
+
+    traces = {case.name: trace(make_place(case, OURS), script) for case in cases if timed}
     programs = {
         case.name: programs_of(traces[case.name]["ADD"][0], script)
         for case in cases
         if timed and len(case.plugins) == 1  # the parts of a chain are several processes'
     }
     places = {
-        case.name: {
-            side.name: stack.enter_context(make_place(case, side, directories[side.name]))
-            for side in SIDES
-        }
+        case.name: {side.name: stack.enter_context(make_place(case, side)) for side in SIDES}
         for case in cases
     }
     return Scene(cases, places, programs, spawner), traces

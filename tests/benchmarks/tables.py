@@ -14,12 +14,18 @@ Row = Sequence[str]
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """Every section with its heading."""
+    """Every section with its heading. What is counted does not depend on the kernel."""
+    guest = report["guest"]
+    imported, run = ([*report[key], *guest.get(key, [])] for key in ("modules", "started"))
     sections = {"The machine": machine(report)}
     if report["calls"]:
         sections |= sections_of_calls(report)
-    if report["started"]:
-        sections["How many programs a call starts"] = started(report["started"])
+    if guest:
+        sections["Under user-mode-linux"] = under_guest(guest)
+    if imported:
+        sections["How many modules a call imports"] = modules(imported)
+    if run:
+        sections["How many programs a call starts"] = started(run)
     if report["scale"]:
         sections |= sections_of_scale(report)
     return "\n\n".join(f"### {title}\n\n{text}" for title, text in sections.items())
@@ -35,7 +41,6 @@ def sections_of_calls(report: dict[str, Any]) -> dict[str, str]:
             f"What {one['verb']} of {one['case']} imports": imports(one)
             for one in report["imports"]
         },
-        "How many modules a call imports": modules(report["modules"]),
     }
 
 
@@ -54,6 +59,12 @@ def machine(report: dict[str, Any]) -> str:
     if report["calls"]:
         lines.append(f"- pairs: {report['pairs']} of each call, in {report['seconds']:.0f} s")
     return "\n".join(lines)
+
+
+def under_guest(report: dict[str, Any]) -> str:
+    """The machine that the guest is, and the times there if they were asked for."""
+    times = [latency(report["calls"])] if report["calls"] else []
+    return "\n\n".join([machine(report), *times])
 
 
 def in_short(calls: Sequence[dict[str, Any]]) -> str:

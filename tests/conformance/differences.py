@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from conformance.intended import INTENDED, Intended
+from conformance.intended import INTENDED
+from conformance.intended_entry import Intended
+from conformance.intended_macvlan import NEWER
+from conformance.intended_sublinks import NEWER_SUBLINKS, SUBLINKS
+from conformance.intended_tap import TAP
 from conformance.snapshot import Table
 
 UNCOMPARED = ("stderr", "stdout", "error/msg", "error/details")
@@ -21,9 +25,16 @@ INTRODUCTION = """\
 
 Our plugins get the same environment and standard input as the reference plugins, and leave the same
 exit status, result, links, addresses, routes, sysctls, firewall rules and files, except for what
-stands here. The page is made from the table that the differential tests use (`tests/conformance/intended.py`);
-they fail on a difference that is not in it, and on an entry that no configuration needs.
+stands here. The page is made from the tables that the differential tests use (`tests/conformance/intended*.py`);
+they fail on a difference that is in none, and on an entry that no configuration needs.
 Compared is Debian's package containernetworking-plugins 1.1.1; texts of errors are not compared.
+"""
+NEWER_INTRODUCTION = """
+## Beside a newer reference
+
+What 1.1.1 lacks is compared with 1.9 in the same way: dummy, tap, macvlan's `bcqueuelen` and the key
+`linkInContainer`.
+
 """
 
 
@@ -67,11 +78,15 @@ def covers(intended: Intended, difference: Difference) -> bool:
 
 def page() -> str:
     """The documentation's page: every reason with the configurations that show it."""
-    entries = "\n".join(
-        f"- **{intended.what}** {intended.why} Seen with: {', '.join(intended.cases)}."
-        for intended in INTENDED
+    newer = entries((*NEWER, *NEWER_SUBLINKS, *TAP))
+    return f"{INTRODUCTION}\n{entries((*INTENDED, *SUBLINKS))}{NEWER_INTRODUCTION}{newer}"
+
+
+def entries(table: Iterable[Intended]) -> str:
+    return "".join(
+        f"- **{intended.what}** {intended.why} Seen with: {', '.join(intended.cases)}.\n"
+        for intended in table
     )
-    return f"{INTRODUCTION}\n{entries}\n"
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ BOTH = ("tap owner and group", "tap multi-queue owner and group", "tap * owner a
 
 TAP = (
     Intended(
-        "A configuration that is wrong has error code 7, one that is wrong elsewhere its own code.",
+        "A configuration of tap that is wrong has error code 7, what is wrong elsewhere its own code.",
         "The specification has codes for it; the reference says 999.",
         (
             *("tap bad mac*", "tap mtu *", "tap owner *", "tap group fraction", "tap context"),
@@ -28,20 +28,20 @@ TAP = (
         ours=False,
     ),
     Intended(
-        "mtu and mac are honoured whatever else is configured.",
+        "tap honours mtu and mac whatever else is configured.",
         "The reference ignores them if there are an owner and a group.",
         ("tap mtu and mac owner and group",),
         ("*/c1/link/eth0/m*", "1 ADD/result/interfaces/0/mac"),
     ),
     Intended(
-        "A configuration that is wrong is refused.",
+        "A configuration of tap that is wrong is refused.",
         "The reference ignores the MAC address if there are an owner and a group, and takes the "
         "number that stands for nobody for one of somebody.",
         ("tap bad mac owner and group", "tap owner nobody"),
         ("1 ADD/*",),
     ),
     Intended(
-        "A name that is taken stays whose it is, and a second ADD is refused.",
+        "A name that is taken stays whose it is, and a second ADD of tap is refused.",
         "The reference takes the device that has the name for its own, and leaves the one that it "
         "has made under another name.",
         ("tap twice*", "tap name taken"),
@@ -65,7 +65,7 @@ TAP = (
         ours=None,
     ),
     Intended(
-        "DEL needs neither CNI_ARGS nor an owner that can be.",
+        "DEL of tap needs neither CNI_ARGS nor an owner that can be.",
         "The reference reads all of them, although it has no use for them.",
         ("tap bad CNI_ARGS", "tap owner negative", "tap owner too large"),
         ("2 DEL/status", "2 DEL/error/code"),

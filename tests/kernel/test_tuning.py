@@ -170,6 +170,23 @@ def test_del_restores_what_was_there_before_the_first_add(sandbox, caller, conf)
     assert state(sandbox) == before
 
 
+def test_del_leaves_an_mtu_that_the_parent_no_longer_allows(sandbox, caller, conf):
+    sandbox.shell(
+        "ip link del eth0; ip link add p0 type veth peer name p1;"
+        "ip link add eth0 link p0 type macvlan && ip link set eth0 up",
+        "c1",
+    )
+    before = sysctl(sandbox, "net/core/somaxconn")
+    caller.add({**conf, "mtu": 1300})
+    sandbox.shell("ip link set p0 mtu 1400", "c1")
+
+    assert caller("DEL", TUNING).text == ""
+
+    (link,) = sandbox.json("ip -json link show eth0", "c1")
+    assert link["mtu"] == 1300
+    assert (sysctl(sandbox, "net/core/somaxconn"), backups()) == (before, [])
+
+
 @pytest.mark.parametrize("gone", ["interface", "namespace"])
 @pytest.mark.parametrize("netns", ["/run/netns/c1", ""])
 def test_del_after_everything_is_gone_leaves_no_file(sandbox, caller, conf, gone, netns):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -17,6 +18,8 @@ TAIL = 20
 """Lines of the console that are shown when a guest dies."""
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
 """What the command sees, whatever the caller has set."""
+PASSED_ON = ("CNI_NEWER_REFERENCE",)
+"""What it sees if the caller has set it."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,8 @@ def furnish(kernel: Kernel, order: Order) -> None:
 
 
 def script(command: Sequence[str], folder: Path) -> str:
-    environ = [f"{name}={value}" for name, value in ENVIRONMENT.items()]
+    passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    environ = [f"{name}={value}" for name, value in {**ENVIRONMENT, **passed_on}.items()]
     words = shlex.join(["env", "-i", *environ, *command])
     return (
         f"#!/bin/sh\necho '{BEGIN}'\ncd {shlex.quote(str(folder))} && {words}\n"

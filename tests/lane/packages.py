@@ -1,4 +1,7 @@
-"""Debian's packages, downloaded and unpacked into a cache of the checkout: nothing is installed."""
+"""Debian's packages, downloaded and unpacked into a cache of the checkout: nothing is installed.
+
+Run as a program it fetches the newer reference plugins.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,17 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lane.obstacles import NO_DEBIAN, is_no_debian
+
+CACHE = Path(__file__).parents[2] / ".kernels"
+NEWER_REFERENCE = ("containernetworking-plugins", "sid")
+"""Debian's stable releases have no dummy and no tap."""
 KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 PATIENCE = 300
 """Seconds for one call of apt-get."""
@@ -128,3 +137,20 @@ def run(
         words = " ".join(map(str, command))
         raise Unavailable(f"{words}: {' '.join(done.stderr.split())[-300:]}")
     return done.stdout
+
+
+def main() -> int:
+    """Fetch the newer reference; 1 if it cannot be had."""
+    why = NO_DEBIAN if is_no_debian() else ""
+    try:
+        if not why:
+            Packages(CACHE).unpacked(*NEWER_REFERENCE)
+    except Unavailable as error:
+        why = str(error)
+    if why:
+        print(why, file=sys.stderr)  # noqa: T201  (it speaks to a person)
+    return 1 if why else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

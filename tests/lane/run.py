@@ -23,13 +23,12 @@ from lane import report
 from lane.guest import Ended, Guests
 from lane.kernels import Kernel, emulated, user_mode_linux
 from lane.obstacles import obstacle
-from lane.packages import Packages, Unavailable
+from lane.packages import CACHE, Packages, Unavailable
 from lane.part import Part
 from lane.plugin import QEMU, UML
 from lane.selection import MARKED, CollectionFailed, pytest, select
 
 ROOT = Path(__file__).parents[2]
-CACHE = ROOT / ".kernels"
 KERNELS: Mapping[str, Callable[[Packages], Kernel]] = {
     QEMU: emulated,  # first, because it is slow: the guests of the other share what time is left
     UML: user_mode_linux,

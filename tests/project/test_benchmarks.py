@@ -25,7 +25,7 @@ RUN = ROOT / "tests/benchmarks/run.py"
 PAGE = ROOT / "docs/explanation/performance.md"
 CASES_PLAYED = {"pairs", "seconds", "calls", "parts", "imports", "modules", "started"}
 SCALE = {"scale", "connections", "memory"}
-DOCUMENT = {"machine", "load", *CASES_PLAYED, *SCALE}
+DOCUMENT = {"machine", "load", *CASES_PLAYED, *SCALE, "guest"}
 SIDE = {"min_ms", "median_ms", "p90_ms", "cpu_ms", "peak_mib"}
 PART = {"case", "process_ms", "interpreter_ms", "imports_ms", "work_ms", "add_ms"}
 GROUP = {"name", "modules", "own_ms", "cumulative_ms"}
@@ -110,7 +110,8 @@ CALLS = [(case, verb) for case, verbs in PLAYED.items() for verb in verbs]
 def test_two_pairs_of_some_cases_give_their_whole_report_and_leave_nothing(tmp_path):
     page, document = tmp_path / "page.md", tmp_path / "report.json"
     page.write_text(f"above\n{tables.BEGIN}\nold\n{tables.END}\nbelow\n")
-    arguments = ["--pairs", "2", "--json", document, "--update", page, "programs", *PLAYED]
+    arguments = ["--pairs", "2", "--json", document, "--update", page]
+    arguments += ["calls", "programs", *PLAYED]
 
     text = run_in_sandbox(tmp_path / "tmp", *arguments).rstrip()
 
@@ -122,6 +123,7 @@ def test_two_pairs_of_some_cases_give_their_whole_report_and_leave_nothing(tmp_p
     require_calls(report)
     require_programs(report["started"])
     assert [report[key] for key in sorted(SCALE)] == [[], [], []]
+    assert report["guest"] == {}
 
 
 def rows(text):
@@ -171,7 +173,7 @@ def test_the_scale_of_portmap_is_a_report_of_its_own_and_leaves_nothing(tmp_path
     assert "pairs:" not in text
     report = json.loads(document.read_text())
     assert set(report) == DOCUMENT
-    assert not any(report[key] for key in CASES_PLAYED)
+    assert not any(report[key] for key in {*CASES_PLAYED, "guest"})
     assert [(row["verb"], row["mappings"]) for row in report["scale"]] == [
         (verb, count) for verb in ("ADD", "DEL") for count in (0, 20)
     ]
@@ -187,6 +189,17 @@ def test_the_scale_of_portmap_is_a_report_of_its_own_and_leaves_nothing(tmp_path
             assert set(row["sides"]) == {"ours", "reference"}
             assert all(set(one) == {figure, "to_empty"} for one in row["sides"].values())
             assert all(one[figure] > 0 for one in row["sides"].values())
+
+
+@needs_both_sides
+def test_programs_can_be_counted_without_any_timing(tmp_path):
+    document = tmp_path / "report.json"
+
+    run_in_sandbox(tmp_path / "tmp", "--here", "--json", document, "programs", "bridge")
+
+    report = json.loads(document.read_text())
+    assert not any(report[key] for key in DOCUMENT - {"machine", "load", "started"})
+    assert [call["verb"] for call in report["started"]] == list(VERBS)
 
 
 def test_a_case_that_is_not_there_is_refused_with_those_that_are():
@@ -379,7 +392,14 @@ def test_the_page_has_figures_of_every_case():
     figures, end, _ = rest.partition(tables.END)
 
     assert end
-    assert {(case.name, verb) for case in CASES for verb in case.verbs} <= rows(figures)
+    timed = [section(figures, title) for title in ("Time of a call", "Under user-mode-linux")]
+    assert {(case.name, verb) for case in CASES for verb in case.verbs} <= rows("".join(timed))
+
+
+def section(figures, title):
+    """What stands below the heading; empty if there is none."""
+    _, _, rest = figures.partition(f"### {title}\n")
+    return rest.partition("\n### ")[0]
 
 
 def test_the_page_documents_every_key_of_the_report():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -14,6 +15,7 @@ from cni_meta.tuning.sysctls import Sysctl, Unreadable, holds, read_value, resto
 from cnicore.attempts import attempt_all
 from cnicore.errors import CniError
 from cnicore.net.namespace import Namespace
+from cnicore.net.netlink import tolerate
 from cnicore.owner import Owner
 from cnicore.rollback import OnFailure
 
@@ -126,7 +128,15 @@ def restore(
         if saved.attributes and container.find_link(ifname):
             for key in RESTORED:
                 if key in saved.attributes:
-                    write = ATTRIBUTES[key].write
-                    attempt(write, container, ifname, saved.attributes[key])
+                    attempt(put_back_attribute, container, ifname, key, saved.attributes[key])
         for path in reversed([one for one in saved.sysctls if one not in in_use]):
             attempt(restore_value, container, path, saved.sysctls[path])
+
+
+def put_back_attribute(container: Namespace, ifname: str, key: str, value: Value) -> None:
+    """Write the value that was there, if the link can still have it.
+
+    A macvlan's or vlan's MTU is at most that of its parent, which may have become smaller.
+    """
+    with tolerate(errno.EINVAL):
+        ATTRIBUTES[key].write(container, ifname, value)

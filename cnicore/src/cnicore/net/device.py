@@ -20,8 +20,7 @@ from cnicore.net.exact_route import (
     all_routes_of,
     decode,
 )
-from cnicore.net.link import RTM_GETLINK, RTM_SETLINK, Link
-from cnicore.net.link import _decode as decode_link
+from cnicore.net.link import RTM_GETLINK, RTM_SETLINK, Link, decode_link
 from cnicore.net.messages import ifinfmsg
 from cnicore.net.netlink import (
     NLM_F_APPEND,

@@ -87,7 +87,8 @@ class Links:
     def links(self) -> list[Link]:
         """Every link of the namespace."""
         return [
-            _decode(message) for message in self.netlink.dump("list links", RTM_GETLINK, ifinfmsg())
+            decode_link(message)
+            for message in self.netlink.dump("list links", RTM_GETLINK, ifinfmsg())
         ]
 
     def add_bridge(
@@ -221,7 +222,7 @@ class Links:
 
     def _find(self, act: str, message: Any) -> Link | None:
         try:
-            return _decode(self.netlink.get(act, RTM_GETLINK, message))
+            return decode_link(self.netlink.get(act, RTM_GETLINK, message))
         except KernelError as error:
             if is_absent(error):
                 return None
@@ -267,7 +268,7 @@ def _text(message: Any, name: str) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
-def _decode(message: Any) -> Link:
+def decode_link(message: Any) -> Link:
     info = message.get_attr("IFLA_LINKINFO")
     own, port = _details(info, "IFLA_INFO_DATA"), _details(info, "IFLA_INFO_SLAVE_DATA")
     return Link(
