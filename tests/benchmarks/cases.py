@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.leases import served
 from conformance.cases_bandwidth import BOTH
 from conformance.cases_bridge import bridge, host_local
+from conformance.cases_dhcp import dhcp
 from conformance.cases_ipam import conf as ipam_conf
 from conformance.cases_ptp import loopback, ptp
 from conformance.newer import newer_directory
@@ -28,7 +30,8 @@ class Case:
     `before` is what they are chained behind, made for each ADD by the reference's plugins and not
     timed. `no_check` are types whose CHECK is no part of the case's. `prepare` is what the host needs
     first, `kind` the kind of link that the kernel must have. Where there is one device for one
-    container, no neighbour is attached beside it.
+    container, no neighbour is attached beside it. `beside` is open on each stage of the case: what
+    its plugins need to have running.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Case:
     prepare: str = ""
     kind: str = ""
     has_neighbour: bool = True
+    beside: Callable[[Stage], AbstractContextManager[object]] = nullcontext
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,7 @@ CASES = (
         has_neighbour=False,
     ),
     Case("host-local", (ipam_conf(host_local()),), VERBS),
+    Case("dhcp", (dhcp(),), beside=served),
     Case(
         "bridge+portmap+firewall+bandwidth+tuning",
         (bridge(**GATEWAY, ipMasq=True), PORTS, FIREWALL, SHAPED, TUNED),

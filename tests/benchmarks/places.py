@@ -167,6 +167,7 @@ def placed(
         stage.use(side.name)
         stage.sandbox.container(NEIGHBOUR)
         stack.enter_context(side.beside(stage))
+        stack.enter_context(case.beside(stage))
         place = Place(case, stage.sandbox, spawner)
         stack.callback(place.namespaces.close)
         stack.callback(place.namespaces.enter)

@@ -122,6 +122,9 @@ class TestObtain:
         server.more = {"preference": 255}
         assert obtained(dialogue).term.begin == START
 
+    def test_half_of_a_short_attempt_is_left_for_the_request(self, server, dialogue):
+        assert obtained(dialogue, seconds=1.0).term.begin == START + 0.5
+
     def test_a_message_is_repeated_until_the_attempt_is_over(self, server, dialogue):
         server.answers = set()
 

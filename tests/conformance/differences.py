@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from conformance.intended import INTENDED
+from conformance.intended_dhcp import DHCP
 from conformance.intended_entry import Intended
 from conformance.intended_macvlan import NEWER
 from conformance.intended_sublinks import NEWER_SUBLINKS, SUBLINKS
@@ -79,7 +80,7 @@ def covers(intended: Intended, difference: Difference) -> bool:
 def page() -> str:
     """The documentation's page: every reason with the configurations that show it."""
     newer = entries((*NEWER, *NEWER_SUBLINKS, *TAP))
-    return f"{INTRODUCTION}\n{entries((*INTENDED, *SUBLINKS))}{NEWER_INTRODUCTION}{newer}"
+    return f"{INTRODUCTION}\n{entries((*INTENDED, *SUBLINKS, *DHCP))}{NEWER_INTRODUCTION}{newer}"
 
 
 def entries(table: Iterable[Intended]) -> str:

@@ -148,9 +148,11 @@ def subnet_of(pool: str) -> str:
 
 
 class Kea(Program):
-    """A server whose leases last for `seconds` and are renewed after one, rebound after `rebind`."""
+    """A server whose leases last for `seconds`, are renewed after `renew`, rebound after `rebind`."""
 
-    def __init__(self, version: int, pool: str, *, seconds: int = 6, rebind: int = 3) -> None:
+    def __init__(
+        self, version: int, pool: str, *, seconds: int = 6, rebind: int = 3, renew: int = 1
+    ) -> None:
         # A copy: AppArmor's profile, where there is one, is for the path and for one configuration.
         program = Path(f"/run/kea-dhcp{version}")
         if not program.exists():
@@ -161,7 +163,7 @@ class Kea(Program):
             f"KEA_{what}_DIR": str(self.directory) for what in ("PIDFILE", "LOCKFILE", "DHCP_DATA")
         }
         self.version = version
-        self.seconds, self.rebind = seconds, rebind
+        self.seconds, self.rebind, self.renew = seconds, rebind, renew
         self.leases = self.directory / "leases"
         self.configure(pool)
 
@@ -174,7 +176,7 @@ class Kea(Program):
             "interfaces-config": {"interfaces": ["lan0"]},
             "lease-database": {"type": "memfile", "name": str(self.leases), "lfc-interval": 0},
             "valid-lifetime": self.seconds,
-            "renew-timer": 1,
+            "renew-timer": self.renew,
             "rebind-timer": self.rebind,
             f"subnet{self.version}": [pools],
             **(

@@ -6,7 +6,6 @@ eth0 of containers  --  ports of br0 of the host  --  up-lan -- lan0 of the name
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -18,9 +17,10 @@ from cnicore.testing.calls import Caller
 from cnicore.testing.sandbox import Sandbox
 from kernel.dhcp_servers import Dnsmasq, Kea, Program
 
+SOCKET = Path("/run/cni/dhcp.sock")
 RECORDS = Path("/var/lib/cni/dhcp")
 WITHOUT_DAD = "echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad"
-BUILD = f"{WITHOUT_DAD}; ip link add br0 type bridge && ip link set br0 up"
+BUILD = f"{WITHOUT_DAD}; ip link add br0 address 02:00:00:00:00:01 type bridge; ip link set br0 up"
 PATIENT = ("-timeout", "5s", "-resendtimeout", "60s")
 
 
@@ -42,7 +42,7 @@ class Daemon(Program):
     READY = "listening on"
 
     def __init__(self, plugins: Path, *flags: str) -> None:
-        super().__init__([str(plugins / "dhcp"), "daemon", *flags])
+        super().__init__([str(plugins / "dhcp"), "daemon", *PATIENT, *flags])
 
     def start(self) -> None:
         since = len(self.log)
@@ -68,7 +68,7 @@ class Site:
         """A namespace for servers behind the bridge; returns its path."""
         path = self.sandbox.container(name)
         self.sandbox.shell(WITHOUT_DAD, path)
-        self.sandbox.shell(wire(name, "lan0", f"up-{name}"))
+        self.wire(name, "lan0", f"up-{name}")
         self.sandbox.shell(f"ip addr add {address} dev lan0; ip link set lo up", path)
         if name == "lan":
             self.sandbox.shell("ip addr add fd00:1::1/64 dev lan0 nodad", path)
@@ -76,9 +76,13 @@ class Site:
 
     def wired(self, *names: str) -> None:
         """Containers with a link to the bridge, for the plugin on its own."""
-        for name in names:
-            self.sandbox.container(name)
-        self.sandbox.shell(";".join(wire(name, "eth0", f"v-{name}") for name in names))
+        self.sandbox.shell(
+            "\n".join(f"ip netns add {name}; {wiring(name, 'eth0', f'v-{name}')}" for name in names)
+        )
+
+    def wire(self, name: str, link: str = "eth0", port: str = "") -> None:
+        """Give the container a link whose other end is a port of the bridge."""
+        self.sandbox.shell(wiring(name, link, port or f"v-{name}"))
 
     def caller(self, name: str = "c1") -> Caller:
         """Calls plugins in this process for a container, which is made if there is none."""
@@ -101,9 +105,6 @@ class Site:
             finally:
                 plugin.kill()
 
-    def links(self, netns: str = "") -> list[str]:
-        return sorted(link["ifname"] for link in self.sandbox.json("ip -json link", netns))
-
     def started(self, program: Any) -> Any:
         """The server or the daemon, when it is ready."""
         self._stack.callback(program.close)
@@ -111,7 +112,7 @@ class Site:
         return program
 
     def daemon(self, *flags: str) -> Daemon:
-        daemon: Daemon = self.started(Daemon(self.plugins, *PATIENT, *flags))
+        daemon: Daemon = self.started(Daemon(self.plugins, *flags))
         return daemon
 
     def kea(self, version: int, pool: str, **keys: int) -> Kea:
@@ -121,6 +122,9 @@ class Site:
     def dnsmasq(self, pool: str, *lines: str, **keys: str) -> Dnsmasq:
         dnsmasq: Dnsmasq = self.started(Dnsmasq(pool, *lines, **keys))
         return dnsmasq
+
+    def links(self, netns: str = "") -> list[str]:
+        return sorted(link["ifname"] for link in self.sandbox.json("ip -json link", netns))
 
     def addresses(self, name: str = "c1", family: int = 4) -> list[str]:
         """Those of the container's interface, without the link-local one."""
@@ -133,12 +137,9 @@ class Site:
         ]
 
 
-def wire(name: str, link: str, port: str) -> str:
-    """Shell text that gives the container a link whose other end is a port of the bridge."""
-    return (
-        f"ip -n {name} link add {link} type veth peer name {port} netns {os.getpid()};"
-        f" ip link set {port} up master br0; ip -n {name} link set {link} up"
-    )
+def wiring(name: str, link: str, port: str) -> str:
+    peer = f"{port} up master br0 type veth peer name {link} netns {name}"
+    return f"ip link add {peer}; ip -n {name} link set {link} up"
 
 
 def addresses_of(result: Any) -> list[str]:

@@ -13,6 +13,7 @@ from kernel.dhcp_site import RECORDS, addresses_of, bridged
 
 pytestmark = pytest.mark.kernel
 
+POOL = "10.1.0.10,10.1.0.99,255.255.0.0,2m"
 OTHER_BOOT = "11111111-2222-3333-4444-555555555555"
 
 
@@ -49,45 +50,59 @@ def test_a_lease_goes_on_however_often_the_daemon_is_killed(site):
     kea.wait_for("DHCP4_RELEASE", "10.1.0.10")
 
 
-def test_a_daemon_that_is_back_ends_what_has_ended_meanwhile(site):
-    """Of six containers one is as it was, and the lease of one has run out on the server, too."""
-    server = site.dnsmasq("10.1.0.10,10.1.0.99,255.255.0.0,2m")
-    daemon = site.daemon("-timeout", "2s")
-    names = ("kept", "gone", "anew", "ended", "torn", "booted")
+def attached(site, *names):
+    """By name the callers for containers with a lease, and the addresses."""
     callers = {name: site.caller(name) for name in names}
     leased = {name: addresses_of(call.add(bridged()))[0] for name, call in callers.items()}
+    return callers, leased
+
+
+def test_a_daemon_that_is_back_ends_what_has_ended_meanwhile(site):
+    """Containers that are gone, of another namespace under the same path, and deleted."""
+    server = site.dnsmasq(POOL)
+    daemon = site.daemon()
+    callers, leased = attached(site, "kept", "gone", "anew", "ended")
 
     daemon.die()
     site.sandbox.remove_container("gone")
     site.sandbox.remove_container("anew")
     site.sandbox.container("anew")
-    assert callers["ended"]("DEL", bridged()).text == ""
-    assert callers["ended"]("DEL", bridged()).text == ""
-    torn, _ = record_of("torn")
-    torn.write_bytes(torn.read_bytes()[:100])
-    booted, document = record_of("booted")
-    (key,) = (key for key, value in document.items() if "boot" in key.lower())
-    booted.write_text(json.dumps({**document, key: OTHER_BOOT}))
+    for _ in range(2):
+        assert callers["ended"]("DEL", bridged()).text == ""
     daemon.start()
 
     for name in ("gone", "anew", "ended"):
         server.wait_for("DHCPRELEASE", leased[name])
-    assert sorted(server.leased()) == sorted(leased[name] for name in ("kept", "torn", "booted"))
-    assert daemon.says(f"removed the record {torn}")
-    assert daemon.says(f"removed the record {booted}", "boot")
-    assert [json.loads(path.read_text())["containerID"] for path in RECORDS.glob("*.json")] == [
-        "kept"
-    ]
-    assert sorted(path.suffix for path in RECORDS.iterdir()) == [".json"]
-    # who is there anew gets an address of its own, and so do those of whom nothing was known
-    for name in ("anew", "torn", "booted"):
-        call = callers[name]
-        if name != "anew":
-            assert call("DEL", bridged()).text == ""
-        call.add(bridged())
-        assert len(site.addresses(name)) == 1
+    assert server.leased() == [leased["kept"]]
+    assert [path.name for path in RECORDS.iterdir()] == [record_of("kept")[0].name]
+    assert site.addresses("kept") == [f"{leased['kept']}/16"]
+    callers["anew"].add(bridged())
+    assert len(site.addresses("anew")) == 1
     assert callers["kept"]("DEL", bridged()).text == ""
     server.wait_for("DHCPRELEASE", leased["kept"])
+
+
+def test_a_record_that_says_nothing_any_more_is_dropped(site):
+    """One that is torn, and one of another boot: nobody knows what has become of the leases."""
+    server = site.dnsmasq(POOL)
+    daemon = site.daemon()
+    callers, leased = attached(site, "kept", "torn", "booted")
+
+    daemon.die()
+    torn, _ = record_of("torn")
+    torn.write_bytes(torn.read_bytes()[:100])
+    booted, document = record_of("booted")
+    booted.write_text(json.dumps({**document, "boot": OTHER_BOOT}))
+    daemon.start()
+
+    assert daemon.says(f"removed the record {torn}")
+    assert daemon.says(f"removed the record {booted}", "boot")
+    assert not server.says("DHCPRELEASE")
+    assert [path.name for path in RECORDS.iterdir()] == [record_of("kept")[0].name]
+    for name in ("torn", "booted"):
+        assert callers[name]("DEL", bridged()).text == ""
+        again = callers[name].add(bridged())
+        assert addresses_of(again) == [leased[name]]  # the server still knows the client
 
 
 def test_a_lease_that_ran_out_while_there_was_no_daemon_is_got_anew(site):
@@ -112,7 +127,7 @@ def test_a_lease_that_ran_out_while_there_was_no_daemon_is_got_anew(site):
 
 
 def test_a_terminated_daemon_leaves_the_leases_and_takes_socket_and_pidfile(site):
-    server = site.dnsmasq("10.1.0.10,10.1.0.99,255.255.0.0,2m")
+    server = site.dnsmasq(POOL)
     daemon = site.daemon("-timeout", "2s", "-pidfile", "/run/dhcp.pid")
     call = site.caller()
     conf = {**bridged(), "prevResult": call.add(bridged())}

@@ -230,7 +230,7 @@ def test_servers_broadcast_their_answers_when_they_are_asked_to(site, flag):
 
 def answers_in(port):
     """The frames from a server's port that have come."""
-    port.setblocking(False)
+    port.settimeout(0)
     for _ in range(1000):
         try:
             frame = port.recv(2048)

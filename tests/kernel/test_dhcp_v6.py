@@ -73,8 +73,8 @@ def test_when_one_protocol_has_no_server_nothing_of_the_other_stays(site):
 
 
 def test_an_address_goes_on_after_a_restart_and_leaves_with_its_lease(site):
-    kea = site.kea(6, POOL6, seconds=4, rebind=2)
-    daemon = site.daemon("-timeout", "1s")
+    kea = site.kea(6, POOL6, seconds=3, rebind=2)
+    daemon = site.daemon("-timeout", "3s")
     call = site.caller()
     conf = {**V6, "prevResult": call.add(V6)}
 

@@ -134,8 +134,12 @@ class Exchange6:
             await clock.Alarm().wait_until(clock.now() + LINK_LOCAL_PAUSE)
 
     async def _solicit(self, talk: Talk, deadline: float) -> Offer:
-        """The best of what is advertised within the first second, else what comes first."""
+        """The best of what is advertised within the first second, else what comes first.
+
+        The second is less where there is less time: the REQUEST needs half of it.
+        """
         begin = clock.now()
+        until = begin + min(FIRST_WAIT, (deadline - begin) / 2)
         solicit = self._client.message(Kind6.SOLICIT)
         offers = [await talk.ask(solicit, deadline - begin, offer_in)]
 
@@ -145,7 +149,7 @@ class Exchange6:
             return offer if offer and offer.message.preference == SURE else None
 
         if offers[0].message.preference != SURE:
-            await talk.listen(solicit, begin + FIRST_WAIT, collect)
+            await talk.listen(solicit, until, collect)
         return max(offers, key=lambda offer: offer.message.preference)
 
     async def extend(self, lease: Lease6, *, of_all: bool, seconds: float) -> Lease6:
