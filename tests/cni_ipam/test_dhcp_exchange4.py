@@ -10,7 +10,6 @@ from itertools import pairwise
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from cni_ipam.dhcp.dialogue import Refused, Unanswered
 from cni_ipam.dhcp.exchange4 import Client4, Exchange4
@@ -19,6 +18,7 @@ from cni_ipam.dhcp.message4 import Kind4, encode
 from cni_ipam.dhcp.terms import Lease4, Place, Term, Wish
 from cni_ipam.dhcp.wire4 import Way
 from cnicore.errors import CniError
+from dhcp.damage import CHANGES, damaging
 from dhcp.scene import OWNER, Scene, in_place
 from dhcp.servers import ADDRESS, MAC, SERVER, SERVER_MAC, Server4, serving4
 from dhcp.virtual import START, run
@@ -286,18 +286,15 @@ class TestAnswers:
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.data())
-def test_whatever_comes_the_dialogue_goes_on(data):
+@given(CHANGES)
+def test_whatever_comes_the_dialogue_goes_on(changes):
     """A server whose every answer has some bytes changed: a lease, a no, or no answer."""
 
-    def damage(message):
-        packet = bytearray(encode(message))
-        for _ in range(data.draw(st.integers(1, 4))):
-            position = data.draw(st.integers(0, len(packet) - 1))
-            packet[position : position + 1] = data.draw(st.binary(max_size=3))
-        return bytes(packet)
-
-    with serving4(Server4(change=damage, options={121: bytes(5), 119: b"\1a\0", 6: bytes(4)})):
+    with serving4(
+        Server4(
+            change=damaging(changes, encode), options={121: bytes(5), 119: b"\1a\0", 6: bytes(4)}
+        )
+    ):
         with suppress(Unanswered, Refused, CniError):
             assert isinstance(obtained(), Lease4)
         with suppress(Unanswered, Refused, CniError):

@@ -9,13 +9,13 @@ from ipaddress import IPv6Address, IPv6Interface
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from cni_ipam.dhcp.dialogue import Refused, Unanswered
 from cni_ipam.dhcp.exchange6 import Client6, Exchange6
 from cni_ipam.dhcp.journal import Journal
 from cni_ipam.dhcp.message6 import Ia, Kind6, Status, encode
 from cni_ipam.dhcp.terms import DHCPV6, Lease6, Term, Wish
+from dhcp.damage import CHANGES, damaging
 from dhcp.scene import OWNER, Scene, in_place
 from dhcp.servers import ADDRESS6, DUID, Server6, ia_of, serving6
 from dhcp.virtual import START, run
@@ -237,19 +237,11 @@ class TestAnswers:
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_whatever_comes_the_dialogue_goes_on(dialogue, data):
+@given(changes=CHANGES)
+def test_whatever_comes_the_dialogue_goes_on(dialogue, changes):
     """A server whose every answer has some bytes changed: a lease, a no, or no answer."""
-
-    def damage(message):
-        packet = bytearray(encode(message))
-        for _ in range(data.draw(st.integers(1, 4))):
-            position = data.draw(st.integers(0, len(packet) - 1))
-            packet[position : position + 1] = data.draw(st.binary(max_size=3))
-        return bytes(packet)
-
     names = {"dns": (ADDRESS6,), "search": ("example.org",)}
-    with serving6(Server6(change=damage, more=names)):
+    with serving6(Server6(change=damaging(changes, encode), more=names)):
         with suppress(Unanswered, Refused):
             assert isinstance(obtained(dialogue), Lease6)
         with suppress(Unanswered, Refused):

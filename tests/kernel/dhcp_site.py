@@ -21,6 +21,7 @@ SOCKET = Path("/run/cni/dhcp.sock")
 RECORDS = Path("/var/lib/cni/dhcp")
 WITHOUT_DAD = "echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad"
 BUILD = f"{WITHOUT_DAD}; ip link add br0 address 02:00:00:00:00:01 type bridge; ip link set br0 up"
+AT_ONCE = 20  # containers in one shell, whose time is limited
 PATIENT = ("-timeout", "5s", "-resendtimeout", "60s")
 
 
@@ -76,9 +77,10 @@ class Site:
 
     def wired(self, *names: str) -> None:
         """Containers with a link to the bridge, for the plugin on its own."""
-        self.sandbox.shell(
-            "\n".join(f"ip netns add {name}; {wiring(name, 'eth0', f'v-{name}')}" for name in names)
-        )
+        for first in range(0, len(names), AT_ONCE):
+            some = names[first : first + AT_ONCE]
+            lines = (f"ip netns add {name}; {wiring(name, 'eth0', f'v-{name}')}" for name in some)
+            self.sandbox.shell("\n".join(lines))
 
     def wire(self, name: str, link: str = "eth0", port: str = "") -> None:
         """Give the container a link whose other end is a port of the bridge."""

@@ -65,6 +65,6 @@ def test_200_leases_take_little(loaded):
     assert usage.memory <= MIB
     assert usage.sleeps - before.sleeps <= 3 * renewals + (usage.moment - before.moment)
     assert usage.processor - before.processor <= 0.01 * renewals
-    assert not daemon.says("could not")
+    assert not daemon.says("expired")
     called_for_all("DEL")
     eventually(lambda: not server.leased(), lambda: daemon.log)
