@@ -1,6 +1,12 @@
-"""The network `mynet` of host-local in a directory of the test's own."""
+"""The network `mynet` of host-local in a directory of the test's own; the scene of dhcp."""
+
+from ipaddress import IPv6Interface
+from pathlib import Path
 
 import pytest
+
+from dhcp.scene import Scene, in_place
+from dhcp.servers import Server4, serving4
 
 
 @pytest.fixture
@@ -42,3 +48,22 @@ def files(directory):
         return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
 
     return contents
+
+
+@pytest.fixture
+def scene(tmp_path):
+    with in_place(Scene(tmp_path)) as scene:
+        scene.container.cidrs["eth0"] = [IPv6Interface("fe80::2/64")]
+        before = open_files()
+        yield scene
+        assert open_files() == before
+
+
+@pytest.fixture
+def server():
+    with serving4(Server4()) as server:
+        yield server
+
+
+def open_files():
+    return len(list(Path("/proc/self/fd").iterdir()))

@@ -18,19 +18,9 @@ from hypothesis import strategies as st
 from cni_ipam.dhcp import conversation, protocol
 from cnicore.errors import TryAgainLater
 from cnicore.result import Result
-from dhcp.daemons import TIMEOUT, answers, dial, heard, listening_desk
+from dhcp.daemons import QUESTION, TIMEOUT, answers, dial, heard, listening_desk
 
 CNI = Path(sys.executable).parent / "cni"
-NETWORK = {"cniVersion": "1.1.0", "name": "lan", "type": "dhcp", "ipam": {"type": "dhcp"}}
-QUESTION = {
-    "cni.dhcp": 1,
-    "verb": "ADD",
-    "containerID": "c1",
-    "netns": "/run/netns/c1",
-    "ifname": "eth0",
-    "args": "",
-    "config": NETWORK,
-}
 ACCEPTED = protocol.Answer(seconds=5)
 DONE = protocol.Answer()
 patient = settings(

@@ -3,8 +3,7 @@
 import asyncio
 import logging
 import os
-from ipaddress import IPv4Address, IPv6Interface
-from pathlib import Path
+from ipaddress import IPv4Address
 
 import pytest
 
@@ -15,8 +14,8 @@ from cni_ipam.dhcp.message6 import Kind6
 from cni_ipam.dhcp.terms import DHCPV4, DHCPV6, Holding, Patience, Wish, client_id
 from cnicore.errors import CniError, TryAgainLater
 from cnicore.net.netlink import KernelError
-from dhcp.scene import OWNER, PATIENCE, Scene, in_place
-from dhcp.servers import Server4, Server6, serving4, serving6
+from dhcp.scene import OWNER, PATIENCE
+from dhcp.servers import Server6, serving6
 from dhcp.virtual import START, run
 
 BOTH = Wish(protocols=(DHCPV4, DHCPV6))
@@ -24,28 +23,9 @@ TOLERANCE = 0.01
 
 
 @pytest.fixture
-def scene(tmp_path):
-    with in_place(Scene(tmp_path)) as scene:
-        scene.container.cidrs["eth0"] = [IPv6Interface("fe80::2/64")]
-        before = open_files()
-        yield scene
-        assert open_files() == before
-
-
-@pytest.fixture
-def server():
-    with serving4(Server4()) as server:
-        yield server
-
-
-@pytest.fixture
 def server6():
     with serving6(Server6()) as server:
         yield server
-
-
-def open_files():
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 class Kept:

@@ -14,30 +14,11 @@ from cni_ipam.dhcp.message4 import Kind4
 from cni_ipam.dhcp.terms import Term, Wish
 from cnicore.errors import CniError, TryAgainLater
 from cnicore.owner import Owner
-from dhcp.scene import OWNER, PATIENCE, Scene, in_place
-from dhcp.servers import Server4, serving4
+from dhcp.scene import OWNER, PATIENCE
 from dhcp.virtual import run
 
 WISH = Wish()
 OTHER = Owner("mynet", "c2", "eth0")
-
-
-@pytest.fixture
-def scene(tmp_path):
-    with in_place(Scene(tmp_path)) as scene:
-        before = open_files()
-        yield scene
-        assert open_files() == before
-
-
-@pytest.fixture
-def server():
-    with serving4(Server4()) as server:
-        yield server
-
-
-def open_files():
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 class Daemon:

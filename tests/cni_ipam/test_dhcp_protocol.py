@@ -20,17 +20,8 @@ from cnicore.errors import (
 )
 from cnicore.request import Request
 from cnicore.result import Dns, IpConfig, Result, Route
+from dhcp.daemons import NETWORK, QUESTION
 
-NETWORK = {"cniVersion": "1.1.0", "name": "lan", "type": "bridge", "ipam": {"type": "dhcp"}}
-QUESTION = {
-    "cni.dhcp": 1,
-    "verb": "ADD",
-    "containerID": "c1",
-    "netns": "/run/netns/c1",
-    "ifname": "eth0",
-    "args": "",
-    "config": NETWORK,
-}
 RESULT = Result(
     ips=(IpConfig(ip_interface("192.168.1.5/24"), ip_address("192.168.1.1")),),
     routes=(Route(ip_interface("0.0.0.0/0"), ip_address("192.168.1.1"), priority=7),),

@@ -13,6 +13,17 @@ from cni_ipam.dhcp.conversation import Done
 from cni_ipam.dhcp.daemon import accept
 
 TIMEOUT = 60
+NETWORK = {"cniVersion": "1.1.0", "name": "lan", "type": "bridge", "ipam": {"type": "dhcp"}}
+QUESTION = {
+    "cni.dhcp": 1,
+    "verb": "ADD",
+    "containerID": "c1",
+    "netns": "/run/netns/c1",
+    "ifname": "eth0",
+    "args": "",
+    "config": NETWORK,
+}
+"""An ADD, as a client asks for it."""
 
 
 @contextmanager

@@ -13,10 +13,10 @@ from cni_ipam.dhcp.dialogue import Complaints, Question, Refused, Unanswered, as
 from cni_ipam.dhcp.journal import Journal
 from cni_ipam.dhcp.message4 import OWN_CODES, Kind4, Malformed, Message4, decode, encode
 from cni_ipam.dhcp.options4 import lease_of
-from cni_ipam.dhcp.port4 import EVERYBODY, NOBODY
+from cni_ipam.dhcp.port4 import EVERYBODY, NOBODY, Port4
 from cni_ipam.dhcp.release4 import Release
 from cni_ipam.dhcp.terms import DHCPV4, Lease4, Place, Wish
-from cni_ipam.dhcp.wire4 import Port, Way, opener
+from cni_ipam.dhcp.wire4 import Way, opener
 from cnicore.errors import CniError
 
 SUBNET_MASK, REQUESTED_ADDRESS, LEASE_TIME, SERVER_ID = 1, 50, 51, 54
@@ -108,7 +108,7 @@ class Exchange4:
             self._give_back(talk.port, offer)
             raise
 
-    def _give_back(self, port: Port, offer: Answer) -> None:
+    def _give_back(self, port: Port4, offer: Answer) -> None:
         offered, server = offer.message, offer.message.server or EVERYBODY
         release = self._release(offered.yiaddr, server)
         try:
@@ -146,14 +146,14 @@ class Exchange4:
         mac = self._client.place.mac
         return Message4(Kind4.RELEASE, secrets.randbits(32), mac, options, ciaddr=address)
 
-    def _open(self) -> Port:
+    def _open(self) -> Port4:
         return opener.get()(self._client.netns, self._client.place.ifname)
 
 
 class Talk:
     """Questions to servers through one open port."""
 
-    def __init__(self, port: Port, journal: Journal, *, repeats: bool = True) -> None:
+    def __init__(self, port: Port4, journal: Journal, *, repeats: bool = True) -> None:
         self.port = port
         self._repeats = repeats
         self._complaints = Complaints(journal, DHCPV4)

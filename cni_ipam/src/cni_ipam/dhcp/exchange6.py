@@ -8,8 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
-from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import TypeVar
 
 from cni_ipam.dhcp import clock, interface
 from cni_ipam.dhcp.answers6 import Offer, answer_in, lease_in, offer_in
@@ -46,22 +45,7 @@ LINK_LOCAL_PAUSE = 0.1
 T = TypeVar("T")
 
 
-class Port(Protocol):
-    """What Port6 is, as far as the dialogue needs it."""
-
-    def __enter__(self) -> Self: ...
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
-    def fileno(self) -> int: ...
-    def receive(self) -> bytes | None: ...
-    def send(self, payload: bytes) -> None: ...
-
-
-opener: ContextVar[Callable[[int | None, str], Port]] = ContextVar("opener", default=Port6)
+opener: ContextVar[Callable[[int | None, str], Port6]] = ContextVar("opener", default=Port6)
 """What opens the ports. Tests put one with a server of their own behind it in its place."""
 
 
@@ -187,14 +171,16 @@ class Exchange6:
                     return None, name
         raise CniError("its link is gone, and nothing of the host leads to where it led")
 
-    def _open(self) -> Port:
+    def _open(self) -> Port6:
         return opener.get()(self._client.netns, self._client.place.ifname)
 
 
 class Talk:
     """Questions to servers through one open port; `since` is when the first one was asked."""
 
-    def __init__(self, port: Port, journal: Journal, since: float, *, repeats: bool = True) -> None:
+    def __init__(
+        self, port: Port6, journal: Journal, since: float, *, repeats: bool = True
+    ) -> None:
         self._port = port
         self._since = since
         self._repeats = repeats

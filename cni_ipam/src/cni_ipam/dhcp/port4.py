@@ -9,9 +9,8 @@ import errno
 import socket
 import struct
 from ipaddress import IPv4Address
-from types import TracebackType
-from typing import Self
 
+from cni_ipam.dhcp.port import Port
 from cnicore.net.messages_dhcp import BPF, compile_filter
 from cnicore.net.switch import inside
 
@@ -50,7 +49,7 @@ FILTER = [
 ]
 
 
-class Port4:
+class Port4(Port):
     """A client's port on one link of a namespace. Every method passes OSErrors through.
 
     ENETDOWN, once, if the link is down or went down; the port is good again when the link is up.
@@ -78,23 +77,6 @@ class Port4:
             text = f"{ifname} is no Ethernet link"
             raise OSError(errno.EAFNOSUPPORT, text)
         return mac
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
 
     def send(
         self,

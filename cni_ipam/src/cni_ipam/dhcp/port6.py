@@ -5,9 +5,8 @@ from __future__ import annotations
 import errno
 import socket
 from ipaddress import IPv6Address
-from types import TracebackType
-from typing import Self
 
+from cni_ipam.dhcp.port import Port
 from cnicore.net.namespace import opener
 from cnicore.net.switch import inside
 
@@ -31,7 +30,7 @@ def usable_link_local(netns: int | None, ifname: str) -> IPv6Address | None:
     return next(own, None)
 
 
-class Port6:
+class Port6(Port):
     """A client's port on one link of a namespace. Every method passes OSErrors through.
 
     Opening it raises EADDRNOTAVAIL as long as there is no usable link-local address, and CniError
@@ -57,23 +56,6 @@ class Port6:
         index = socket.if_nametoindex(ifname)
         self._socket.bind((str(self.link_local), CLIENT, 0, index))
         self._servers = (ALL_SERVERS, SERVER, 0, index)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
 
     def send(self, payload: bytes) -> None:
         """Send the message to all servers of the link."""

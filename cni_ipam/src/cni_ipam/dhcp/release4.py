@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -30,27 +30,25 @@ class Release:
         """By the first way that there is; without one that is for the journal only."""
         address, server = self.lease.address.ip, self.lease.server
         try:
-            way, submit = next(self._ways())
+            way, submit = self._way()
             submit()
         except (OSError, CniError) as error:
             journal.warn(f"could not send the DHCPRELEASE of {address} to {server}: {error}")
         else:
             journal.note(f"released {address} to the server {server} through {way}")
 
-    def _ways(self) -> Iterator[tuple[str, Callable[[], None]]]:
-        """Raises CniError, OSError."""
+    def _way(self) -> tuple[str, Callable[[], None]]:
+        """What it is called, and what sends by it. Raises CniError, OSError."""
         place = self.place
         if self.netns is not None and interface.mac_of(self.netns, place.ifname) == place.mac:
-            yield place.ifname, partial(self._frame, self.netns, place.ifname)
-            return
+            return place.ifname, partial(self._frame, self.netns, place.ifname)
         with host_namespace() as host:
             path = host.path_to(self.lease.server)
-            links = [name for name in place.via if host.find_link(name)]
+            link = next(filter(host.find_link, place.via), None)
         # a bridge does not hear what it says itself
-        if not (path and path.is_local):
-            for name in links:
-                yield f"{name} of the host", partial(self._frame, None, name)
-        yield "the host", self._datagram
+        if link and not (path and path.is_local):
+            return f"{link} of the host", partial(self._frame, None, link)
+        return "the host", self._datagram
 
     def _frame(self, netns: int | None, link: str) -> None:
         """As the container itself would send it."""
