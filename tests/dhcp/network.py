@@ -74,9 +74,9 @@ class Network:
         self._configuration.write_text(text)
         command = ["dnsmasq", "--keep-in-foreground", f"--conf-file={self._configuration}"]
         prefix = [] if on_host else ["nsenter", "--net=/run/netns/server"]
+        begun = self.log().count("IP range")
         with self._log.open("a") as log:
             self._server = subprocess.Popen([*prefix, *command], stderr=log, stdout=log)
-        begun = self.log().count("IP range")
         self.until(lambda: self.log().count("IP range") > begun or self._server.poll() is not None)
         assert self._server.poll() is None, self.log()
 
