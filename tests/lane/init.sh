@@ -44,6 +44,7 @@ offer_modules() {
     box mount -n -o bind "$modules" "/lib/modules/$(box uname -r)"
     box ln -sf "$busybox" /sbin/modprobe
     [ -e /proc/sys/net/ipv6 ] || /sbin/modprobe ipv6
+    [ "$kind" = hostfs ] || /sbin/modprobe br_netfilter # tests switch it on and off, which loads no module
 }
 
 # user-mode-linux has x_tables, but no nf_tables for ip, ip6 and inet.
