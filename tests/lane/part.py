@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +40,13 @@ class Part:
         (place / TESTS).write_text(json.dumps(self.tests))
         order = Order(place, [*pytest, f"--lane-share={place}"], folder, limit)
         return guests.run(self.kernel, order, processor)
+
+    def give_up(self, tests: Collection[str]) -> list[str]:
+        """Leave those of the tests to another kernel that did not pass here; returns them."""
+        ends = self.tally()
+        left = sorted((ends.failed | ends.skipped) & set(tests))
+        self.tests = [test for test in self.tests if test not in set(left)]
+        return left
 
     def tally(self) -> Tally:
         return tally(self.tests, self.places)

@@ -1,6 +1,7 @@
 """The lane's part of pytest: on the machine it lists the tests, in a guest it runs its share of them.
 
-A test with a mark of the lane may not skip in a guest, which is there to run it. The files are shared
+A test with a mark of the lane may not skip in a guest, which is there to run it. One without a mark
+runs under the faster kernel first, and under the other if it did not pass there. The files are shared
 out among guests as they go, so that they end at the same time however long a file takes.
 """
 
@@ -14,9 +15,11 @@ import pytest
 
 UML, QEMU = "user-mode-linux", "QEMU"
 MARKS = {"full_kernel_nft": QEMU, "full_kernel": UML}
-"""Which kernel a test is for, by its mark; one without is for the one that has everything."""
+"""Which kernel a test is for, by its mark."""
+EITHER = "either"
+"""In the place of a kernel, for tests without a mark."""
 TESTS, RAN, TAKEN = "tests.json", "ran", "taken"
-PASSED, FAILED = "passed", "failed"
+PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 Wrapping = Generator[None, pytest.TestReport, pytest.TestReport]
 
 
@@ -40,7 +43,7 @@ class Listing:
         self.file = file
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        tests: dict[str, list[str]] = {kernel: [] for kernel in MARKS.values()}
+        tests: dict[str, list[str]] = {kernel: [] for kernel in (*MARKS.values(), EITHER)}
         for item in session.items:
             tests[kernel_of(item)].append(item.nodeid)
         self.file.write_text(json.dumps(tests))
@@ -63,7 +66,7 @@ class Share:
         self.taken = place.parent / TAKEN
         self.ran = place / RAN
         self.own: dict[Path, bool] = {}
-        self.failed: set[str] = set()
+        self.ends: dict[str, str] = {}
 
     def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
         """Other files need not be read, which takes longest."""
@@ -109,16 +112,16 @@ class Share:
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.failed:
-            self.failed.add(report.nodeid)
+        if report.failed or (report.skipped and not hasattr(report, "wasxfail")):
+            self.ends[report.nodeid] = FAILED if report.failed else SKIPPED
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         with self.ran.open("a") as ran:
-            ran.write(f"{FAILED if nodeid in self.failed else PASSED} {nodeid}\n")
+            ran.write(f"{self.ends.get(nodeid, PASSED)} {nodeid}\n")
 
 
 def kernel_of(item: pytest.Item) -> str:
-    return next((kernel for mark, kernel in MARKS.items() if item.get_closest_marker(mark)), QEMU)
+    return next((kernel for mark, kernel in MARKS.items() if item.get_closest_marker(mark)), EITHER)
 
 
 def is_marked(item: pytest.Item) -> bool:

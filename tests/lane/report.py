@@ -21,20 +21,26 @@ def guest(name: str, ended: Ended) -> None:
 
 def summary(parts: Sequence[Part], seconds: float) -> int:
     """Tell the end in one line; 1 if a test has failed or was not run."""
-    passed = failed = 0
+    passed = failed = skipped = 0
     not_run: list[str] = []
     for part in parts:
         tally = part.tally()
         passed += len(tally.passed)
         failed += len(tally.failed)
+        skipped += len(tally.skipped)
         not_run += sorted(tally.not_run)
     if not_run:
         print(
             "these tests were not run to their end:", *shown(not_run), sep="\n  ", file=sys.stderr
         )
-    ends = {"passed": passed, "failed": failed, "not run to the end": len(not_run)}
+    ends = {
+        "passed": passed,
+        "failed": failed,
+        "skipped": skipped,
+        "not run to the end": len(not_run),
+    }
     words = ", ".join(f"{number} {end}" for end, number in ends.items() if number) or "no tests"
-    under = " and ".join(part.kernel.name for part in parts)
+    under = " and ".join(dict.fromkeys(part.kernel.name for part in parts))
     tell(f"{words}{f' under {under}' if under else ''} in {seconds:.0f} s")
     return int(bool(failed or not_run))
 

@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from queue import SimpleQueue
@@ -25,7 +25,7 @@ from lane.kernels import Kernel, emulated, user_mode_linux
 from lane.obstacles import obstacle
 from lane.packages import CACHE, Packages, Unavailable
 from lane.part import Part
-from lane.plugin import QEMU, UML
+from lane.plugin import EITHER, QEMU, UML
 from lane.selection import MARKED, CollectionFailed, pytest, select
 
 ROOT = Path(__file__).parents[2]
@@ -47,17 +47,22 @@ def main(words: Sequence[str]) -> int:
     except CollectionFailed as error:
         print(error)
         return report.broken("its tests cannot be listed")
-    kernels, lacking = make_ready(key for key in KERNELS if tests[key])
+    either = tests.pop(EITHER)
+    tests[UML] += either
+    kernels, lacking = make_ready(key for key in KERNELS if tests[key] or either)
     with tempfile.TemporaryDirectory(prefix="cni-lane.") as shared:
-        parts = [Part(kernel, tests[key], Path(shared) / key) for key, kernel in kernels.items()]
+        parts = {key: Part(kernels[key], tests[key], Path(shared) / key) for key in kernels}
         command = pytest(
             ROOT, *whole, *arguments, f"--color={'yes' if sys.stdout.isatty() else 'no'}"
         )
-        for name, ended in play(parts, command, choice):
-            report.guest(name, ended)
+        show(parts.values(), command, choice)
+        if either and not lacking:
+            left = parts[UML].give_up(either)
+            parts["again"] = Part(kernels[QEMU], left, Path(shared) / "again")
+            show([parts["again"]], command, choice)
         status = 0
         if parts or not lacking:
-            status = report.summary(parts, time.monotonic() - began)
+            status = report.summary([*parts.values()], time.monotonic() - began)
     if lacking:
         reasons = {f"{len(tests[key])} tests for {key}": why for key, why in lacking.items()}
         status = max(status, report.not_run(reasons, is_forgiven=choice.if_possible))
@@ -84,6 +89,11 @@ def make_ready(keys: Iterator[str]) -> tuple[dict[str, Kernel], dict[str, str]]:
         except Unavailable as error:
             lacking[key] = str(error)
     return kernels, lacking
+
+
+def show(parts: Iterable[Part], command: Sequence[str], choice: argparse.Namespace) -> None:
+    for name, ended in play([*parts], command, choice):
+        report.guest(name, ended)
 
 
 def play(

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lane.plugin import FAILED, MARKS, PASSED, RAN, TAKEN, file_of
+from lane.plugin import FAILED, MARKS, PASSED, RAN, SKIPPED, TAKEN, file_of
 
 NO_TESTS = 5
 """Exit status of pytest that has found nothing to do."""
@@ -51,6 +51,7 @@ class Tally:
 
     passed: frozenset[str]
     failed: frozenset[str]
+    skipped: frozenset[str]
     not_run: frozenset[str]
 
     @property
@@ -62,9 +63,11 @@ def tally(tests: Iterable[str], places: Iterable[Path]) -> Tally:
     """From what the guests have written down."""
     ends = dict(line.split(" ", 1)[::-1] for place in places for line in lines(place / RAN))
     wanted = frozenset(tests)
-    passed = frozenset(test for test in wanted if ends.get(test) == PASSED)
-    failed = frozenset(test for test in wanted if ends.get(test) == FAILED)
-    return Tally(passed, failed, wanted - passed - failed)
+    passed, failed, skipped = (
+        frozenset(test for test in wanted if ends.get(test) == end)
+        for end in (PASSED, FAILED, SKIPPED)
+    )
+    return Tally(passed, failed, skipped, wanted - passed - failed - skipped)
 
 
 def files(tests: Iterable[str]) -> set[str]:
