@@ -19,7 +19,7 @@ from lane.initramfs import archive, dependencies, load_order
 from lane.kernels import LOADER, Kernel, decompressed, index_modules, shared, with_own_loader
 from lane.packages import Packages, Unavailable, main_archive, run, settings, source
 from lane.part import Part
-from lane.plugin import QEMU, UML, take
+from lane.plugin import EITHER, QEMU, UML, take
 from lane.selection import CollectionFailed, select, tally
 
 ROOT = Path(__file__).parents[2]
@@ -87,8 +87,12 @@ def test_the_marked_tests_are_chosen_by_kernel(project):
     assert chosen == {
         UML: ["tests/test_one.py::test_good", "tests/test_one.py::test_skips"],
         QEMU: ["tests/test_one.py::test_other_kernel"],
+        EITHER: [],
     }
-    assert select(project, ["-k", "nothing"], "full_kernel") == {UML: [], QEMU: []}
+    assert select(project, ["-k", "may_skip"], "not full_kernel")[EITHER] == [
+        "tests/test_one.py::test_may_skip"
+    ]
+    assert select(project, ["-k", "nothing"], "full_kernel") == {UML: [], QEMU: [], EITHER: []}
 
 
 def test_what_cannot_be_listed_is_told_in_pytests_words(project):
@@ -101,8 +105,9 @@ def test_a_guest_runs_its_tests_and_writes_down_how_they_ended(project, tmp_path
 
     done = share(project, tmp_path / "1", names)
 
+    ends = ("passed", "failed", "failed", "skipped")
     assert (tmp_path / "1/ran").read_text().splitlines() == [
-        f"{'failed' if name.endswith(('bad', 'test_skips')) else 'passed'} {name}" for name in names
+        f"{end} {name}" for end, name in zip(ends, names, strict=True)
     ]
     assert done.returncode == 1
     assert "skipped, which a test of the lane may not be: Skipped: needs a moon" in done.stdout
@@ -147,6 +152,18 @@ def test_what_no_guest_has_finished_is_known(tmp_path):
 
     assert (ends.passed, ends.failed) == ({"a::x", "b::x"}, {"a::y z"})
     assert (ends.not_run, ends.is_good) == ({"b::y"}, False)
+
+
+def test_what_does_not_pass_is_left_to_another_kernel(tmp_path):
+    names = ("a::good", "a::bad", "a::skips", "a::marked", "a::died")
+    lines = ("passed a::good", "failed a::bad", "skipped a::skips", "failed a::marked")
+    one = part(tmp_path, UML, *lines, tests=names)
+
+    assert one.give_up(["a::good", "a::bad", "a::skips", "a::died"]) == ["a::bad", "a::skips"]
+
+    ends = one.tally()
+    assert (ends.passed, ends.failed, ends.skipped) == ({"a::good"}, {"a::marked"}, frozenset())
+    assert ends.not_run == {"a::died"}
 
 
 # --- packages and kernels
@@ -332,12 +349,16 @@ def test_the_last_line_counts_what_passed(tmp_path, capsys):
     ("line", "told"),
     [
         ("failed a::x", "kernel lane: 1 passed, 1 failed under QEMU in 1 s"),
+        ("skipped a::x", "kernel lane: 1 passed, 1 skipped under QEMU in 1 s"),
         ("passed b::x", "kernel lane: 1 passed, 1 not run to the end under QEMU in 1 s"),
     ],
 )
-def test_the_lane_fails_with_a_test_and_with_a_guest_that_died(tmp_path, capsys, line, told):
-    assert report.summary([part(tmp_path, QEMU, line, "passed a::y")], 1) == 1
+def test_the_lane_fails_with_a_test_and_with_a_guest_that_died_but_not_with_a_skip(
+    tmp_path, capsys, line, told
+):
+    failed = report.summary([part(tmp_path, QEMU, line, "passed a::y")], 1)
 
+    assert failed == (not line.startswith("skipped"))
     text = capsys.readouterr().err
     assert text.splitlines()[-1] == told
     assert ("these tests were not run to their end:\n  a::x\n" in text) == ("not run" in told)
