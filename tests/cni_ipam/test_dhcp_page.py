@@ -79,7 +79,7 @@ def test_the_page_shows_the_flags():
 def test_systemd_understands_the_units(tmp_path):
     if shutil.which("systemd-analyze") is None:
         pytest.skip("needs systemd-analyze")
-    for unit in UNITS.iterdir():
+    for unit in UNITS.glob("cni-dhcp.*"):
         text = unit.read_text().replace("/opt/cni/bin/dhcp daemon", "/bin/true")
         (tmp_path / unit.name).write_text(text)
 

@@ -10,6 +10,7 @@ import pytest
 from conformance.stage import install
 from kernel.dhcp_site import Site
 from kernel.uplinks import CONTAINER, build
+from kernel.warm_server import Host
 
 
 @pytest.fixture
@@ -39,3 +40,9 @@ def site(sandbox, installed):
         pytest.skip(f"needs {', '.join(missing)}: see .ci/setup for Debian's packages")
     with ExitStack() as stack:
         yield Site(sandbox, installed, stack)
+
+
+@pytest.fixture
+def host(sandbox, installed):
+    """The sandbox with a container, where plugins can be called that a server may answer."""
+    return Host(sandbox, installed)

@@ -47,8 +47,12 @@ class Words(TextIOWrapper):
             super().flush()
 
 
-def console() -> NoReturn:
-    """The multicall binary's entry point."""
+def console(stdin: bytes | None = None, is_second_attempt: bool = False) -> NoReturn:  # noqa: FBT001, FBT002  (called by position from a script without annotations)
+    """The multicall binary's entry point.
+
+    `stdin` is what a launcher has read of it already. A second attempt follows a server that died
+    in the middle of the first.
+    """
     _open_standard_files()
     name = os.path.basename(sys.argv[0])
     if name in COMMAND_LINE:
@@ -61,9 +65,12 @@ def console() -> NoReturn:
     without_pydantic_plugins()
     signal.signal(signal.SIGTERM, _terminate)
     environ = os.environ  # noqa: TID251  (here the environment enters)
-    status = serve(
-        name, environ, _read_stdin, partial(_answer, stdout), os.path.realpath(sys.argv[0])
-    )
+    read_stdin = _read_stdin if stdin is None else lambda: stdin
+    program = os.path.realpath(sys.argv[0])
+    if is_second_attempt and environ.get("CNI_COMMAND") == "ADD":
+        # nobody else will take back what the first attempt has made
+        answer_as(name, {**environ, "CNI_COMMAND": "DEL"}, read_stdin, program)
+    status = serve(name, environ, read_stdin, partial(_answer, stdout), program)
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):  # the answer is out; these are only words
             stream.flush()
@@ -143,9 +150,11 @@ def serve(
     read_stdin: Callable[[], bytes],
     write: Callable[[str], None],
     program: str = "",
+    write_error: Callable[[str], None] | None = None,
 ) -> int:
     """Answer as the plugin of that name, once, through `write`; returns the exit status.
 
+    What fails is said through `write_error`, if it is given.
     An ADD whose answer cannot be written is taken back: nobody would know of it.
     """
     try:
@@ -159,7 +168,7 @@ def serve(
         else:
             _serve_verb(environ, read_stdin, program, plugin, write)
     except (Exception, KeyboardInterrupt, Terminated) as error:  # noqa: BLE001  (the one place where errors become output)
-        _write_error(error, write)
+        _write_error(error, write_error or write)
         return 1
     return 0
 

@@ -48,17 +48,20 @@ class EntryPoint:
     def kind(self) -> str:
         return "command" if self.group == COMMANDS else "plugin"
 
+    @property
+    def module(self) -> str:
+        return self.value.partition(":")[0].strip()
+
     def import_module(self) -> ModuleType:
         """The module that the line names. Raises PluginNotAvailable naming the distribution."""
         from importlib import import_module  # noqa: PLC0415  (lazy: the seam "which plugin")
 
-        module = self.value.partition(":")[0].strip()
         try:
-            return import_module(module)
+            return import_module(self.module)
         except Exception as error:
             raise PluginNotAvailable(
                 f'cannot import {self.kind} "{self.name}"'
-                f" ({module} of {self.distribution} {self.version})",
+                f" ({self.module} of {self.distribution} {self.version})",
                 f"{type(error).__name__}: {error}",
             ) from error
 
@@ -115,6 +118,8 @@ class Plugin:
         Raises PluginNotAvailable if the module cannot be imported or does not fit the hook
         specifications; the message names the plugin and its distribution.
         """
+        if self.entry_point in _hooks:
+            return _hooks[self.entry_point]
         import pluggy  # noqa: PLC0415  (lazy: the seam "which plugin"; VERSION needs none)
 
         from cnicore.hookspecs import CniVerbs  # noqa: PLC0415  (lazy: as above, it imports pydantic)
@@ -131,16 +136,37 @@ class Plugin:
                 raise PluginNotAvailable(
                     f'"{entry_point.name}" of {entry_point.distribution} is no CNI plugin: {error}'
                 ) from error
-        return cast("CniVerbs", manager.hook)
+        hook = cast("CniVerbs", manager.hook)
+        if _kept:
+            _hooks[self.entry_point] = hook
+        return hook
 
     def implements(self, verb: str) -> bool:
         """Whether the plugin's module has a hook for the verb, for example "GC"."""
         return hasattr(self.entry_point.import_module(), f"cni_{verb.lower()}")
 
 
+_kept: list[EntryPoint] = []
+_hooks: dict[EntryPoint, CniVerbs] = {}
+
+
+def keep() -> None:
+    """Look no more at the files for what is installed: for a process that notices changes itself.
+
+    It is then the same wherever the process looks from, and each plugin is loaded once.
+    """
+    _kept[:] = scan(sys.path)
+
+
+def _entry_points(path: Iterable[str] | None) -> list[EntryPoint]:
+    if path is None:
+        return _kept or list(scan(sys.path))
+    return list(scan(path))
+
+
 def installed(path: Iterable[str] | None = None) -> dict[str, Plugin]:
     """The plugins of every distribution on the path (default: sys.path), by type."""
-    entry_points = list(scan(sys.path if path is None else path))
+    entry_points = _entry_points(path)
     extensions = tuple(point for point in entry_points if point.group == EXTENSIONS)
     versions = {point.name: point for point in entry_points if point.group == VERSIONS}
     return {
@@ -152,7 +178,7 @@ def installed(path: Iterable[str] | None = None) -> dict[str, Plugin]:
 
 def commands(path: Iterable[str] | None = None) -> dict[str, Command]:
     """The commands of every distribution on the path (default: sys.path), by name."""
-    entry_points = list(scan(sys.path if path is None else path))
+    entry_points = _entry_points(path)
     return {
         point.name: Command(point)
         for point in reversed(entry_points)  # as above

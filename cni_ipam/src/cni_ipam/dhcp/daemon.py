@@ -18,9 +18,9 @@ from cni_ipam.dhcp.conversation import Desk, converse
 from cni_ipam.dhcp.flags import Flags, HelpWanted, WrongFlags, parse_flags, usage
 from cni_ipam.dhcp.journal import LOGGER
 from cni_ipam.dhcp.keepers import Keepers
-from cni_ipam.dhcp.listener import listening, notify
 from cni_ipam.dhcp.records import Records
 from cni_ipam.dhcp.service import Service
+from cnicore.daemon import listening, notify
 from cnicore.errors import CniError, reason, system_errors
 
 DONE, FAILED, NOT_UNDERSTOOD = 0, 1, 2

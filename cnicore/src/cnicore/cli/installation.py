@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,11 +35,12 @@ class Installation:
         """
         for plugin_type in wanted:
             require_plugin_type(plugin_type)
-        self._require_free((PROGRAM, *wanted), force=force)
+        files = [self.directory / name for name in (PROGRAM, *wanted)]
+        require_free(files, self._is_own, force=force)
         stale = [link.name for link in self._own_links() if link.name not in known]
         with system_errors(f"install into {self.directory}"):
             self.directory.mkdir(parents=True, exist_ok=True)
-            self._write_program(script)
+            replace(self.program, script, 0o755)
             for plugin_type in wanted:
                 self._link(plugin_type)
             for name in stale:
@@ -56,20 +57,6 @@ class Installation:
                 file.unlink(missing_ok=True)
         return [file.name for file in files]
 
-    def _require_free(self, names: Collection[str], *, force: bool) -> None:
-        files = [self.directory / name for name in names]
-        if force:
-            in_the_way = [file for file in files if file.is_dir() and not file.is_symlink()]
-            advice = "remove them first"
-        else:
-            in_the_way = [
-                file for file in files if os.path.lexists(file) and not self._is_own(file)
-            ]
-            advice = "remove them, or replace them with --force"
-        if in_the_way:
-            listed = ", ".join(f"{file}" for file in in_the_way)
-            raise CniError(f"these files are not of this program: {listed}: {advice}")
-
     def _is_own(self, file: Path) -> bool:
         if file == self.program:
             return not file.is_symlink() and is_launcher(file)
@@ -83,18 +70,6 @@ class Installation:
             files = sorted(self.directory.iterdir())
             return [file for file in files if file != self.program and self._is_own(file)]
 
-    def _write_program(self, script: str) -> None:
-        temporary = self.directory / f".{PROGRAM}.{os.getpid()}"
-        try:
-            with temporary.open("w", encoding="utf-8") as stream:
-                stream.write(script)
-                stream.flush()
-                os.fsync(stream.fileno())  # an empty program would leave the node without network
-            temporary.chmod(0o755)
-            temporary.rename(self.program)
-        finally:
-            temporary.unlink(missing_ok=True)
-
     def _link(self, plugin_type: str) -> None:
         link = self.directory / plugin_type
         if link.is_symlink() and str(link.readlink()) == PROGRAM:
@@ -105,6 +80,38 @@ class Installation:
             temporary.rename(link)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def require_free(
+    files: Collection[Path], is_own: Callable[[Path], bool], *, force: bool = False
+) -> None:
+    """Raise CniError if files of others are in the way; with `force`, if they cannot be replaced.
+
+    It names all of them.
+    """
+    if force:
+        blocked = [file for file in files if file.is_dir() and not file.is_symlink()]
+        advice = "remove them first"
+    else:
+        blocked = [file for file in files if os.path.lexists(file) and not is_own(file)]
+        advice = "remove them, or replace them with --force"
+    if blocked:
+        listed = ", ".join(map(str, blocked))
+        raise CniError(f"these files are not of this program: {listed}: {advice}")
+
+
+def replace(file: Path, text: str, mode: int) -> None:
+    """Write the file at once: whoever reads it gets the old text or the new one."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())  # an empty program would leave the node without network
+        temporary.chmod(mode)
+        temporary.rename(file)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def sync(directory: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from cnicore.errors import CniError
 
 MARKER = '# written by "cni install"; "cni uninstall" removes it'
+SOCKET = "/run/cni/cni.sock"
 LONGEST_SHEBANG = 254  # bytes that the kernel reads of the first line, less the newline
 
 SCRIPT = """\
@@ -21,14 +22,14 @@ import sys
 gc.disable()  # a plugin lives for milliseconds
 sys.path += {path!r}
 
-from cnicore.main import console
+from cnicore.warm.client import main
 
-console()
+main({socket!r})
 """
 
 
-def launcher_text(interpreter: str, path: Iterable[str]) -> str:
-    """Write the script for an interpreter and the directories to import from.
+def launcher_text(interpreter: str, path: Iterable[str], socket: str = SOCKET) -> str:
+    """Write the script for an interpreter, the directories to import from, and a server's socket.
 
     With -I and -S the interpreter reads neither environment nor .pth files, so the directories are
     written down. Raises CniError if the kernel could not start that interpreter.
@@ -39,7 +40,9 @@ def launcher_text(interpreter: str, path: Iterable[str]) -> str:
             f'the path of the interpreter "{interpreter}" is too long for a #! line or has a space:'
             " install Python under a shorter path and install cni with it"
         )
-    return SCRIPT.format(interpreter=interpreter, marker=MARKER, path=list(path))
+    return SCRIPT.format(
+        interpreter=interpreter, marker=MARKER, path=list(path), socket=os.fsencode(socket)
+    )
 
 
 def is_launcher(file: Path) -> bool:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 
 from cnicore.errors import InvalidNetns, reason
 
-CLONE_NEWNET = 0x40000000
+CLONE_NEWNET, CLONE_NEWNS = 0x40000000, 0x00020000
 NS_GET_NSTYPE = 0xB703  # linux/nsfs.h
 RETURN_ATTEMPTS = 3
 OWN = "/proc/thread-self/ns/net"
@@ -73,6 +73,12 @@ def inside(fd: int | None) -> Iterator[None]:
         os.close(home)
 
 
+def move_to(network: int, mounts: int) -> None:
+    """Put this process into other namespaces for good. Raises OSError."""
+    _setns(mounts, CLONE_NEWNS)
+    _setns(network)
+
+
 def _return_to(home: int) -> None:
     """Insist: a thread that stayed would do all else, undoing too, in the wrong namespace."""
     for _ in range(RETURN_ATTEMPTS - 1):
@@ -82,13 +88,13 @@ def _return_to(home: int) -> None:
     _setns(home)
 
 
-def _setns(fd: int) -> None:
+def _setns(fd: int, kind: int = CLONE_NEWNET) -> None:
     if hasattr(os, "setns"):  # Python 3.12
-        os.setns(fd, CLONE_NEWNET)
+        os.setns(fd, kind)
         return
     import ctypes  # noqa: PLC0415  (lazy: only Python 3.11 needs it)
 
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.setns(fd, CLONE_NEWNET):
+    if libc.setns(fd, kind):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

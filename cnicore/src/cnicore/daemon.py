@@ -1,4 +1,7 @@
-"""The daemon's socket: made here, or handed over by systemd (sd_listen_fds(3))."""
+"""What daemons have in common: a Unix socket, made here or handed over by systemd, and news for it.
+
+See sd_listen_fds(3) and sd_notify(3). Sockets are non-blocking.
+"""
 
 from __future__ import annotations
 
