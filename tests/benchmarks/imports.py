@@ -122,7 +122,7 @@ def middle(runs: Iterable[list[Group]]) -> list[Group]:
 
 def only_imports(modules: Sequence[Module], script: Path) -> list[str]:
     """A command that imports the same modules in the same order, and ends."""
-    prologue, _, _ = script.read_text(encoding="utf-8").partition("from cnicore.main")
+    prologue, _, _ = script.read_text(encoding="utf-8").partition("from cnicore.warm")
     names = [
         module.name
         for module in modules

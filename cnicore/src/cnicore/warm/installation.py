@@ -14,7 +14,7 @@ from cnicore.errors import CniError
 from cnicore.warm.client import identity
 
 NOT_FOR_CALLS = ("cnicore.testing", "cnicore.cli", "cnicore.runtime", "cnicore.conformance")
-LATE = ("encodings.idna", "json", "subprocess", "traceback")
+LATE = ("encodings.ascii", "encodings.idna", "json", "subprocess", "traceback")
 """What calls import only now and then; in another mount namespace they might not find it."""
 Entry = tuple[str, int, int] | None
 

@@ -21,7 +21,7 @@ import click
 
 from cnicore import daemon
 from cnicore.errors import CniError, reason, system_errors
-from cnicore.warm import client, worker
+from cnicore.warm import client, wire, worker
 from cnicore.warm.installation import Snapshot, import_all
 from cnicore.warm.worker import Limits, Worker
 
@@ -212,6 +212,7 @@ def found(path: str) -> socket.socket | None:
     if os.path.lexists(path) and not Path(path).is_socket():
         raise CniError(f"{path} is no socket: remove it, or choose another --socket")
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(wire.PATIENCE)
     try:
         connection.connect(path)
     except OSError:

@@ -212,18 +212,25 @@ class Worker:
 
 @contextmanager
 def caller_files(request: Request) -> Iterator[None]:
-    """Have the caller's stderr and working directory in the block."""
+    """Have the caller's stderr, as stdout too, and working directory in the block."""
     own = os.dup(2)
     try:
-        os.dup2(request.files.stderr, 2)
+        put(request.files.stderr)
         with suppress(OSError):  # one that was removed: paths of CNI are absolute
             os.fchdir(request.files.directory)
         yield
     finally:
-        sys.stderr.flush()
-        os.dup2(own, 2)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        put(own)
         os.close(own)
         os.chdir("/")
+
+
+def put(words: int) -> None:
+    """Let everything that is printed go there: only the launcher writes an answer."""
+    for number in (1, 2):
+        os.dup2(words, number)
 
 
 def places(*files: str | int) -> tuple[Place, ...]:
