@@ -64,6 +64,7 @@ def main(socket: bytes = SOCKET) -> None:
     is_served = SERVED in posix.environ
     if verb and not is_served and len(sys.argv) == 1 and name not in NOT_OURS:
         try:
+            posix.stat(socket)  # without a server nothing else happens than would without all this
             stdin = b"" if verb == b"VERSION" else read_all(0)
             status, died = ask(socket, stdin)
         except OSError:
