@@ -8,19 +8,7 @@ from pathlib import Path
 
 import pytest
 
-MINIMAL = """
-from cnicore.config import NetConf
-from cnicore.hookspecs import hookimpl
-from cnicore.result import Result
-
-@hookimpl
-def cni_config():
-    return NetConf
-
-@hookimpl
-def cni_add():
-    return Result()
-"""
+from conformance.minimal import MINIMAL
 
 
 @pytest.fixture

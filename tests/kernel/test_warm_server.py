@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cnicore.warm import client
+from conformance.minimal import MINIMAL
 from conformance.stage import TIMEOUT
 from kernel.dhcp_servers import eventually
 from kernel.warm_cases import ALONE, SLOW_PTP, begun, go
@@ -17,19 +18,6 @@ from kernel.warm_server import IMPORT, NO_WAY_BACK, SOCKET, Launcher, answer_of,
 pytestmark = pytest.mark.kernel
 
 SITE = Path("/run/site")
-PLUGIN = """
-from cnicore.config import NetConf
-from cnicore.hookspecs import hookimpl
-from cnicore.result import Result
-
-@hookimpl
-def cni_config():
-    return NetConf
-
-@hookimpl
-def cni_add():
-    return Result()
-"""
 ACTIVATE = """
 import os, socket, sys
 listener = socket.socket(socket.AF_UNIX)
@@ -64,7 +52,7 @@ def site(host):
 
 def install(host, plugin):
     """Put a distribution with one plugin into the site, as an installer does."""
-    (SITE / f"{plugin}.py").write_text(PLUGIN)
+    (SITE / f"{plugin}.py").write_text(MINIMAL)
     info = SITE / f"{plugin}-1.0.dist-info"
     info.mkdir()
     (info / "entry_points.txt").write_text(f"[cni.plugins]\n{plugin} = {plugin}\n")

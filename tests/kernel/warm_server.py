@@ -19,14 +19,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from cnicore.cli import launcher
 from cnicore.testing.sandbox import Sandbox
 from cnicore.warm import client
 from conformance.stage import PLUGINS, TIMEOUT, Answer, environment
 from kernel.dhcp_servers import eventually
 
-SOCKET = Path(os.fsdecode(client.SOCKET))
+SOCKET = Path(launcher.SOCKET)
 IMPORT = "from cnicore.warm.client import main\n"
-MAIN = f"main({client.SOCKET!r})\n"
+MAIN = f"main({os.fsencode(launcher.SOCKET)!r})\n"
 NO_WAY_BACK = 'sys.modules["cnicore.main"] = None\n'
 NOWHERE = "main(b'/run/no.sock')\n"
 TELL = "from cnicore.warm.client import identity\nsys.stdout.buffer.write(identity())\n"

@@ -24,17 +24,17 @@ NOBODY_LISTENS = (errno.ECONNREFUSED, errno.ENOENT)
 
 
 @contextmanager
-def listening(path: str, environ: Mapping[str, str]) -> Iterator[socket.socket]:
+def listening(path: str, environ: Mapping[str, str], option: str) -> Iterator[socket.socket]:
     """The listening socket, non-blocking; its file, if it was made here, goes with the block.
 
-    Raises CniError.
+    `option` is what chooses the path on the command line. Raises CniError.
     """
     passed = handed_over(environ)
     if passed is not None:
         with passed:
             yield passed
         return
-    with made(path) as listener:
+    with made(path, option) as listener:
         yield listener
 
 
@@ -61,12 +61,12 @@ def handed_over(environ: Mapping[str, str]) -> socket.socket | None:
 
 
 @contextmanager
-def made(path: str) -> Iterator[socket.socket]:
+def made(path: str, option: str) -> Iterator[socket.socket]:
     parent = Path(path).parent
-    with system_errors(f"listen on {path} (-socketpath)"):
+    with system_errors(f"listen on {path} ({option})"):
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(parent), closing_on_failure() as listener:
-            replace_stale(path)
+            replace_stale(path, option)
             bind(listener, path)
             own = os.lstat(path)
     try:
@@ -98,19 +98,24 @@ def locked(directory: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def replace_stale(path: str) -> None:
+def replace_stale(path: str, option: str) -> None:
     """Remove a socket that nobody listens at. Raises CniError for one in use, and for others."""
     with suppress(FileNotFoundError):
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise CniError(f"{path} is no socket: remove it, or choose another -socketpath")
+        require_socket(path, option)
         with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
             probe.settimeout(PROBE_TIMEOUT)
             code = probe.connect_ex(path)
         if code not in NOBODY_LISTENS:
             raise CniError(
-                f"another program listens on {path}: stop it, or choose another -socketpath"
+                f"another program listens on {path}: stop it, or choose another {option}"
             )
         Path(path).unlink()
+
+
+def require_socket(path: str, option: str) -> None:
+    """Raises CniError if something else is there, FileNotFoundError if nothing is."""
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        raise CniError(f"{path} is no socket: remove it, or choose another {option}")
 
 
 def bind(listener: socket.socket, path: str) -> None:

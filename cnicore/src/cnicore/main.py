@@ -47,7 +47,7 @@ class Words(TextIOWrapper):
             super().flush()
 
 
-def console(stdin: bytes | None = None, is_second_attempt: bool = False) -> NoReturn:  # noqa: FBT001, FBT002  (called by position from a script without annotations)
+def console(*, stdin: bytes | None = None, is_second_attempt: bool = False) -> NoReturn:
     """The multicall binary's entry point.
 
     `stdin` is what a launcher has read of it already. A second attempt follows a server that died

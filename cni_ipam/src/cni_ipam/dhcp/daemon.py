@@ -44,7 +44,7 @@ def main(words: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         with (
             owned(flags.directory),
-            listening(flags.socket, environ) as listener,
+            listening(flags.socket, environ, "-socketpath") as listener,
             announced(flags.pidfile),
         ):
             asyncio.run(run(flags, listener, environ))

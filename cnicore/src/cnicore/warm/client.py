@@ -24,7 +24,6 @@ import _socket
 import posix
 import sys
 
-SOCKET = b"/run/cni/cni.sock"
 MAGIC = b"CNI\x01"
 LARGEST = 4 << 20  # bytes of a request; a larger one is run cold
 NUMBER = 4  # bytes
@@ -56,8 +55,11 @@ def identity() -> bytes:
     return "\0".join((sys.version, *sys.path)).encode(errors="surrogateescape")
 
 
-def main(socket: bytes = SOCKET) -> None:
-    """Do what the plugin of this name does, with the server's help if there is one, and exit."""
+def main(socket: bytes) -> None:
+    """Do what the plugin of this name does, if it can be with the help of the server, and exit.
+
+    `socket` is the path where the server would listen.
+    """
     name = sys.argv[0].rpartition("/")[2].encode(errors="surrogateescape")
     verb = posix.environ.get(b"CNI_COMMAND")
     stdin, died = None, False
@@ -73,7 +75,7 @@ def main(socket: bytes = SOCKET) -> None:
             posix._exit(status)  # noqa: SLF001  (that is its name)
     from cnicore.main import console
 
-    console(stdin, died)
+    console(stdin=stdin, is_second_attempt=died)
 
 
 def read_all(descriptor: int) -> bytes:

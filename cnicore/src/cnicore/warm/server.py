@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from typing import NoReturn
 import click
 
 from cnicore import daemon
+from cnicore.cli.launcher import SOCKET
 from cnicore.errors import CniError, reason, system_errors
 from cnicore.warm import client, wire, worker
 from cnicore.warm.installation import Snapshot, import_all
@@ -30,6 +32,7 @@ PAUSE = 0.5
 """Seconds before the successor of a worker starts that died at once."""
 MADE = "CNI_SERVE_MADE"
 """Variable with the path of a socket that the server itself has made before it began again."""
+OPTION = "--socket"
 ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -40,9 +43,7 @@ class Ending(BaseException):
 @click.command(
     "serve", context_settings={"show_default": True, "help_option_names": ["-h", "--help"]}
 )
-@click.option(
-    "--socket", "path", default=os.fsdecode(client.SOCKET), help="Listen on this Unix socket."
-)
+@click.option("--socket", "path", default=SOCKET, help="Listen on this Unix socket.")
 @click.option(
     "--workers",
     default=8,
@@ -110,7 +111,8 @@ class Server:
             passed = daemon.handed_over(environ)
             is_own = passed is None or environ.get(MADE) == self.path
             if passed and is_own:
-                stack.callback(daemon.remove, self.path, os.lstat(self.path))
+                with suppress(FileNotFoundError):
+                    stack.callback(daemon.remove, self.path, os.lstat(self.path))
             listener = passed or stack.enter_context(taken(self.path))
             listener.setblocking(True)  # noqa: FBT003  (it takes no keyword)
             colleague = Worker(listener, installed, self.limits, is_own)
@@ -152,6 +154,8 @@ class Server:
             worker.die_with_parent(signal.SIGTERM)
             if os.getppid() == parent:
                 status = colleague.run()
+        except Exception:  # noqa: BLE001  (the process ends here, and its parent only sees a number)
+            traceback.print_exc()
         finally:
             os._exit(status)
 
@@ -187,7 +191,7 @@ def taken(path: str) -> Iterator[socket.socket]:
     """
     parent = Path(path).parent
     temporary = f"{path}.{os.getpid()}"
-    with system_errors(f"listen on {path} (--socket)"):
+    with system_errors(f"listen on {path} ({OPTION})"):
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with daemon.locked(parent), daemon.closing_on_failure() as listener:
             predecessor = found(path)
@@ -209,8 +213,8 @@ def found(path: str) -> socket.socket | None:
 
     Raises CniError if what is there cannot be replaced.
     """
-    if os.path.lexists(path) and not Path(path).is_socket():
-        raise CniError(f"{path} is no socket: remove it, or choose another --socket")
+    with suppress(FileNotFoundError):
+        daemon.require_socket(path, OPTION)
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.settimeout(wire.PATIENCE)
     try:

@@ -7,7 +7,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,6 +22,8 @@ from cnicore.warm.client import (
     REFUSED,
     TERMINATED,
     WRITTEN,
+    number,
+    receive,
 )
 
 PATIENCE = 10
@@ -109,16 +111,10 @@ def parts(body: bytes, count: int) -> list[bytes]:
 
 def exactly(connection: socket.socket, length: int) -> bytes:
     """So many bytes. Raises Broken if they do not come."""
-    data = bytearray()
     try:
-        while len(data) < length:
-            part = connection.recv(length - len(data))
-            if not part:
-                raise Broken
-            data += part
-    except OSError as error:
+        return receive(connection, length)
+    except (OSError, EOFError) as error:
         raise Broken from error
-    return bytes(data)
 
 
 def is_abandoned(connection: socket.socket) -> bool:
@@ -160,10 +156,7 @@ def answer(connection: socket.socket, status: int, text: str) -> None:
     raise IoFailure(f"cannot write the answer to stdout: {os.strerror(code)}")
 
 
-def frame(connection: socket.socket, kind: bytes, number: int = 0, text: bytes = b"") -> None:
+def frame(connection: socket.socket, kind: bytes, status: int = 0, text: bytes = b"") -> None:
     """Send a frame; of a launcher that is gone, what it says later tells."""
-    try:
-        head = kind + b"".join(part.to_bytes(NUMBER, sys.byteorder) for part in (number, len(text)))
-        connection.sendall(head + text)
-    except OSError:
-        return
+    with suppress(OSError):
+        connection.sendall(kind + number(status) + number(len(text)) + text)
